@@ -1,0 +1,1 @@
+//! The MQTT gate of Tanglegate: sessions, shards and the permits they enforce.

@@ -1,0 +1,1 @@
+//! Hash tree, sealing and signatures of Tanglegate.

@@ -1,0 +1,1 @@
+//! The rules of Tanglegate: commands in, events out, who may read what.

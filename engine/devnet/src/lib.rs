@@ -1,0 +1,1 @@
+//! A small development ledger that speaks the wire formats of IOTA Rebased.

@@ -1,0 +1,1 @@
+//! Sells access to MQTT topics and enforces exactly what was paid for.
