@@ -1,0 +1,152 @@
+//! What the engine is asked to record, and how it refuses.
+
+use crate::{
+    Access, ChainId, Confirmation, Offer, OfferId, PasswordVerifier, PaymentId, Rule, RuleId,
+    SubscriberId, Timestamp, TopicFilter, Username,
+};
+
+/// A wish. [`crate::decide`] turns it into events, or refuses it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// Follow this ledger. Binds the log to it the first time.
+    BindChain(ChainId),
+    /// Note that every payment up to this checkpoint is recorded.
+    RecordScan {
+        /// The checkpoint.
+        checkpoint: u64,
+    },
+    /// The ledger has confirmed a payment. Never refused: money that is there is recorded.
+    ConfirmPayment(Confirmation),
+    /// Sell something, or change the terms of what is sold.
+    PublishOffer(Offer),
+    /// Stop selling something.
+    WithdrawOffer(OfferId),
+    /// Give a right without end.
+    GiveRule(Rule),
+    /// Take one back.
+    RemoveRule(RuleId),
+    /// Create a login.
+    RegisterSubscriber {
+        /// A fresh random identity.
+        subscriber: SubscriberId,
+        /// Its name.
+        username: Username,
+        /// What is kept of its password.
+        verifier: PasswordVerifier,
+    },
+    /// Replace a login's password.
+    ChangePassword {
+        /// Whose.
+        username: Username,
+        /// What is kept of the new one.
+        verifier: PasswordVerifier,
+    },
+    /// Close a login until further notice.
+    Suspend(Username),
+    /// Open it again.
+    Reinstate(Username),
+    /// End a running lease now.
+    RevokeLease {
+        /// Whose.
+        username: Username,
+        /// Where.
+        filter: TopicFilter,
+        /// What it allows.
+        access: Access,
+    },
+}
+
+/// What makes the same wish the same, however often and by whatever way it arrives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum IdempotencyKey {
+    /// `01 ‖ digest ‖ index`: a payment on the ledger.
+    Payment(PaymentId),
+    /// `04 ‖ uuid`: a wish of a person, numbered by the tool that carries it.
+    Person([u8; 16]),
+}
+
+impl IdempotencyKey {
+    /// The bytes that stand in the log: at most 35.
+    #[must_use]
+    pub fn to_bytes(self) -> Vec<u8> {
+        match self {
+            Self::Payment(payment) => {
+                let mut bytes = vec![0x01];
+                bytes.extend_from_slice(&payment.digest.0);
+                bytes.extend_from_slice(&payment.index.to_be_bytes());
+                bytes
+            }
+            Self::Person(uuid) => [&[0x04], uuid.as_slice()].concat(),
+        }
+    }
+}
+
+/// A wish that cannot be granted, with the reason and what would help. Not a fault of ours.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Rejection {
+    /// The log belongs to another ledger.
+    #[error(
+        "this log follows ledger {bound}, the node speaks for ledger {offered}: give the URL of \
+         a node of {bound}, or start a log of its own for {offered}"
+    )]
+    OtherChain {
+        /// The ledger in the log.
+        bound: ChainId,
+        /// The ledger of the node.
+        offered: ChainId,
+    },
+    /// The scan goes backwards.
+    #[error("checkpoint {offered} is not beyond {recorded}, up to which the ledger was recorded")]
+    StaleScan {
+        /// The recorded checkpoint.
+        recorded: u64,
+        /// The one in the command.
+        offered: u64,
+    },
+    /// There is no such offer on sale.
+    #[error("there is no offer '{0}' on sale")]
+    UnknownOffer(OfferId),
+    /// The offer's end is over already.
+    #[error("the offer would have ended {0}, before it began: name a later end")]
+    OfferOver(Timestamp),
+    /// Nothing may be sold or given there.
+    #[error("topics under $SYS belong to the engine: choose another filter than '{0}'")]
+    ReservedFilter(TopicFilter),
+    /// The rule exists already.
+    #[error("rule {0} exists already")]
+    RuleExists(RuleId),
+    /// The same right is given already.
+    #[error("rule {0} gives the same right already")]
+    RuleRepeated(RuleId),
+    /// There is no such rule.
+    #[error("there is no rule {0}; `tanglegate rule list` shows them")]
+    UnknownRule(RuleId),
+    /// The rule is for a subscriber who does not exist.
+    #[error("there is no subscriber {0}")]
+    UnknownSubscriber(SubscriberId),
+    /// The name belongs to somebody.
+    #[error("the username '{0}' is taken: choose another one")]
+    UsernameTaken(Username),
+    /// The name belongs to nobody.
+    #[error("there is no subscriber named '{0}'; `tanglegate subscriber list` shows them")]
+    UnknownUsername(Username),
+    /// The identity was used before.
+    #[error("subscriber {0} exists already")]
+    SubscriberExists(SubscriberId),
+    /// Nothing to do.
+    #[error("'{0}' is suspended already")]
+    AlreadySuspended(Username),
+    /// Nothing to do.
+    #[error("'{0}' is not suspended")]
+    NotSuspended(Username),
+    /// Nothing to revoke.
+    #[error("'{username}' holds no running {access} lease on {filter}")]
+    NoRunningLease {
+        /// Whose.
+        username: Username,
+        /// Where.
+        filter: TopicFilter,
+        /// What it would allow.
+        access: Access,
+    },
+}

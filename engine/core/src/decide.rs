@@ -1,0 +1,285 @@
+//! From a command to the events it causes.
+
+use crate::{
+    Command, Confirmation, Event, LeaseKey, MemoReading, Nanos, Offer, OfferId, Rejection, Rule,
+    State, SubscriberId, Timestamp, UnmatchedReason, Username,
+};
+
+/// Turns a command into the events it causes, in order. None when there is nothing to record.
+/// `now` is the log's clock. A payment is decided once: whether it stands in the log already is
+/// for the caller to look up by its [`crate::IdempotencyKey`].
+///
+/// # Errors
+/// When the state does not allow it. Confirmed payments are never refused.
+pub fn decide(state: &State, now: Timestamp, command: Command) -> Result<Vec<Event>, Rejection> {
+    match command {
+        Command::BindChain(chain) => match state.chain() {
+            Some(bound) if *bound == chain => Ok(Vec::new()),
+            Some(bound) => Err(Rejection::OtherChain {
+                bound: bound.clone(),
+                offered: chain,
+            }),
+            None => Ok(vec![Event::ChainBound { chain }]),
+        },
+        Command::RecordScan { checkpoint } if checkpoint <= state.checkpoint() => {
+            Err(Rejection::StaleScan {
+                recorded: state.checkpoint(),
+                offered: checkpoint,
+            })
+        }
+        Command::RecordScan { checkpoint } => Ok(vec![Event::LedgerScanned { checkpoint }]),
+        Command::ConfirmPayment(confirmation) => Ok(confirm_payment(state, now, confirmation)),
+        Command::PublishOffer(offer) => publish_offer(state, now, offer),
+        Command::WithdrawOffer(offer) => match state.offer(&offer) {
+            Some(_) => Ok(vec![Event::OfferWithdrawn { offer }]),
+            None => Err(Rejection::UnknownOffer(offer)),
+        },
+        Command::GiveRule(rule) => give_rule(state, rule),
+        Command::RemoveRule(rule) => match state.rule(rule) {
+            Some(_) => Ok(vec![Event::RuleRemoved { rule }]),
+            None => Err(Rejection::UnknownRule(rule)),
+        },
+        Command::RegisterSubscriber {
+            subscriber,
+            username,
+            verifier,
+        } => {
+            if state.named(&username).is_some() {
+                return Err(Rejection::UsernameTaken(username));
+            }
+            if state.subscriber(subscriber).is_some() {
+                return Err(Rejection::SubscriberExists(subscriber));
+            }
+            Ok(vec![Event::SubscriberRegistered {
+                subscriber,
+                username,
+                verifier,
+            }])
+        }
+        Command::ChangePassword { username, verifier } => {
+            let subscriber = named(state, username)?;
+            Ok(vec![Event::PasswordChanged {
+                subscriber,
+                verifier,
+            }])
+        }
+        Command::Suspend(username) => {
+            let subscriber = named(state, username.clone())?;
+            if is_suspended(state, subscriber) {
+                return Err(Rejection::AlreadySuspended(username));
+            }
+            Ok(vec![Event::SubscriberSuspended { subscriber }])
+        }
+        Command::Reinstate(username) => {
+            let subscriber = named(state, username.clone())?;
+            if !is_suspended(state, subscriber) {
+                return Err(Rejection::NotSuspended(username));
+            }
+            Ok(vec![Event::SubscriberReinstated { subscriber }])
+        }
+        Command::RevokeLease {
+            username,
+            filter,
+            access,
+        } => {
+            let subscriber = named(state, username.clone())?;
+            let key = LeaseKey {
+                subscriber,
+                filter: filter.clone(),
+                access,
+            };
+            match state.lease(&key) {
+                Some(lease) if now < lease.until => Ok(vec![Event::LeaseRevoked {
+                    subscriber,
+                    filter,
+                    access,
+                    until: now,
+                }]),
+                _ => Err(Rejection::NoRunningLease {
+                    username,
+                    filter,
+                    access,
+                }),
+            }
+        }
+    }
+}
+
+fn named(state: &State, username: Username) -> Result<SubscriberId, Rejection> {
+    state
+        .named(&username)
+        .ok_or(Rejection::UnknownUsername(username))
+}
+
+fn is_suspended(state: &State, subscriber: SubscriberId) -> bool {
+    state.subscriber(subscriber).is_some_and(|it| it.suspended)
+}
+
+fn publish_offer(state: &State, now: Timestamp, offer: Offer) -> Result<Vec<Event>, Rejection> {
+    if is_reserved(offer.filter.as_str()) {
+        return Err(Rejection::ReservedFilter(offer.filter));
+    }
+    if offer.valid_until <= now {
+        return Err(Rejection::OfferOver(offer.valid_until));
+    }
+    if state.offer(&offer.id) == Some(&offer) {
+        return Ok(Vec::new());
+    }
+    Ok(vec![Event::OfferPublished { offer }])
+}
+
+fn give_rule(state: &State, rule: Rule) -> Result<Vec<Event>, Rejection> {
+    if is_reserved(rule.filter.as_str()) {
+        return Err(Rejection::ReservedFilter(rule.filter));
+    }
+    if state.rule(rule.id).is_some() {
+        return Err(Rejection::RuleExists(rule.id));
+    }
+    if let Some(same) = state.same_rule(&rule) {
+        return Err(Rejection::RuleRepeated(same));
+    }
+    if let crate::Audience::Subscriber(subscriber) = rule.audience
+        && state.subscriber(subscriber).is_none()
+    {
+        return Err(Rejection::UnknownSubscriber(subscriber));
+    }
+    Ok(vec![Event::RuleGiven { rule }])
+}
+
+fn is_reserved(filter: &str) -> bool {
+    filter.split('/').next() == Some("$SYS")
+}
+
+fn confirm_payment(state: &State, now: Timestamp, confirmation: Confirmation) -> Vec<Event> {
+    let payment = confirmation.payment;
+    if state.waiting(&payment).is_some() {
+        return Vec::new();
+    }
+    let booked = match matched(state, now, &confirmation) {
+        Ok(purchase) => apply(now, &confirmation, purchase),
+        Err(reason) => vec![Event::PaymentUnmatched { payment, reason }],
+    };
+    let mut events = vec![Event::PaymentConfirmed { confirmation }];
+    events.extend(booked);
+    events
+}
+
+/// A payment that found its offer and its subscriber.
+struct Purchase<'a> {
+    subscriber: SubscriberId,
+    offer: &'a Offer,
+    /// The payment and what was on account.
+    funds: Nanos,
+    /// The end of the same right, if the subscriber holds it now.
+    running_until: Option<Timestamp>,
+}
+
+fn matched<'a>(
+    state: &'a State,
+    now: Timestamp,
+    paid: &Confirmation,
+) -> Result<Purchase<'a>, UnmatchedReason> {
+    let (offer, username) = match &paid.reading {
+        MemoReading::Absent => return Err(UnmatchedReason::NoMemo),
+        MemoReading::Unreadable => return Err(UnmatchedReason::UnreadableMemo),
+        MemoReading::Purchase { offer, username } => (offer, username),
+    };
+    let offer = on_sale(state, now, offer)?;
+    if offer.seller != paid.seller {
+        return Err(UnmatchedReason::WrongSeller);
+    }
+    let subscriber = state
+        .named(username)
+        .ok_or(UnmatchedReason::UnknownSubscriber)?;
+    let account = state
+        .subscriber(subscriber)
+        .ok_or(UnmatchedReason::UnknownSubscriber)?;
+    if account.suspended {
+        return Err(UnmatchedReason::Suspended);
+    }
+    let funds = account
+        .credit
+        .checked_add(paid.amount)
+        .ok_or(UnmatchedReason::TooMuch)?;
+    let key = LeaseKey {
+        subscriber,
+        filter: offer.filter.clone(),
+        access: offer.access,
+    };
+    let running_until = state
+        .lease(&key)
+        .map(|it| it.until)
+        .filter(|until| now < *until);
+    Ok(Purchase {
+        subscriber,
+        offer,
+        funds,
+        running_until,
+    })
+}
+
+fn on_sale<'a>(
+    state: &'a State,
+    now: Timestamp,
+    id: &OfferId,
+) -> Result<&'a Offer, UnmatchedReason> {
+    match state.offer(id) {
+        Some(offer) if now < offer.valid_until => Ok(offer),
+        Some(_) => Err(UnmatchedReason::OfferEnded),
+        None if state.was_offered(id) => Err(UnmatchedReason::OfferEnded),
+        None => Err(UnmatchedReason::UnknownOffer),
+    }
+}
+
+/// Books a payment: what is on account and what was paid buy time together; a lease that runs
+/// is extended from its end, another one begins now.
+fn apply(now: Timestamp, paid: &Confirmation, purchase: Purchase<'_>) -> Vec<Event> {
+    let Purchase {
+        subscriber,
+        offer,
+        funds,
+        running_until,
+    } = purchase;
+    let payment = paid.payment;
+    let from = running_until.unwrap_or(now);
+    let bought = offer.tariff.buy(funds, Timestamp::LAST.millis_since(from));
+    let mut events = vec![Event::PaymentApplied {
+        payment,
+        subscriber,
+        offer: offer.id.clone(),
+        spent: bought.spent,
+        credit: bought.left,
+    }];
+    if bought.millis == 0 {
+        return events;
+    }
+    let (filter, access, tariff) = (offer.filter.clone(), offer.access, offer.tariff);
+    let (until, offer) = (from.plus_millis(bought.millis), offer.id.clone());
+    events.push(if running_until.is_some() {
+        Event::LeaseExtended {
+            subscriber,
+            filter,
+            access,
+            from,
+            until,
+            offer,
+            tariff,
+            payment,
+        }
+    } else {
+        Event::LeaseGranted {
+            subscriber,
+            filter,
+            access,
+            from,
+            until,
+            offer,
+            tariff,
+            payment,
+        }
+    });
+    events
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,81 @@
+//! What one client may do: a few rights of his own and those of everyone.
+
+use crate::{Access, Action, OfferId, RuleId, Timestamp, TopicFilter};
+use std::sync::Arc;
+
+/// Where a right comes from.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Source {
+    /// It was bought.
+    Lease(OfferId),
+    /// The operator gave it.
+    Rule(RuleId),
+}
+
+/// One right.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Right {
+    /// Where.
+    pub filter: TopicFilter,
+    /// What it allows.
+    pub access: Access,
+    /// Exclusive end; [`Timestamp::FOREVER`] without one.
+    pub until: Timestamp,
+    /// Where it comes from.
+    pub source: Source,
+}
+
+impl Right {
+    fn allows(&self, action: Action, topic: &str, now: Timestamp) -> bool {
+        self.access.allows(action) && now < self.until && self.filter.matches(topic)
+    }
+}
+
+/// The rights of one client as of one log position; cheap to clone and to keep. Ends are part of
+/// it, so it stays right as time goes by; only new events make it stale.
+#[derive(Debug, Clone)]
+pub struct Rights {
+    pub(crate) own: Arc<[Right]>,
+    pub(crate) everyone: Arc<[Right]>,
+}
+
+impl Rights {
+    /// No rights at all.
+    #[must_use]
+    pub fn none() -> Self {
+        Self {
+            own: Arc::new([]),
+            everyone: Arc::new([]),
+        }
+    }
+
+    /// Every right, running or ended.
+    pub fn iter(&self) -> impl Iterator<Item = &Right> {
+        self.own.iter().chain(self.everyone.iter())
+    }
+
+    /// The right that lasts longest of those that allow `action` on `topic` at `now`.
+    #[must_use]
+    pub fn find(&self, action: Action, topic: &str, now: Timestamp) -> Option<&Right> {
+        self.iter()
+            .filter(|it| it.allows(action, topic, now))
+            .max_by_key(|it| it.until)
+    }
+
+    /// The exclusive end of the longest right to read `topic`, which may be past;
+    /// `None` when there is no such right, not even an ended one.
+    #[must_use]
+    pub fn read_until(&self, topic: &str) -> Option<Timestamp> {
+        let reads = |it: &&Right| it.access.allows(Action::Read) && it.filter.matches(topic);
+        self.iter().filter(reads).map(|it| it.until).max()
+    }
+
+    /// The next instant after `now` at which one of these rights ends.
+    #[must_use]
+    pub fn next_end(&self, now: Timestamp) -> Option<Timestamp> {
+        self.iter()
+            .map(|it| it.until)
+            .filter(|it| now < *it && *it < Timestamp::FOREVER)
+            .min()
+    }
+}
