@@ -1,0 +1,76 @@
+//! Faults that a test asks for while the ledger runs: the node lies, stalls or breaks, the
+//! ledger behind it stays sound.
+
+use std::time::Duration;
+
+/// How the node behaves. The default is a healthy node.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Faults {
+    /// Calls that are answered wrongly.
+    pub misbehaviour: Option<Misbehaviour>,
+    /// Told instead of the true chain identifier.
+    pub chain_identifier: Option<String>,
+    /// Executed transactions wait for their checkpoint until this is taken back.
+    pub hold_checkpoints: bool,
+    /// Query pages follow another local order than that of execution: within windows of eight
+    /// transactions the order is that of their digests.
+    pub scrambled_order: bool,
+    /// Each page after the first begins with this many entries of the page before.
+    pub page_overlap: usize,
+}
+
+/// A wrong answer to some calls.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Misbehaviour {
+    /// What the caller gets.
+    pub answer: Answer,
+    /// Only this method is concerned; `None` stands for all.
+    pub method: Option<&'static str>,
+    /// How many calls are concerned, counting down.
+    pub calls: u32,
+}
+
+impl Misbehaviour {
+    /// Every call is answered like this until the fault is taken back.
+    pub fn always(answer: Answer) -> Self {
+        Self {
+            answer,
+            method: None,
+            calls: u32::MAX,
+        }
+    }
+}
+
+/// A wrong answer.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Answer {
+    /// HTTP 429, with `Retry-After` where given (whole seconds).
+    RateLimited {
+        /// How long the caller is asked to stay away.
+        retry_after: Option<Duration>,
+    },
+    /// No answer while the connection stays open.
+    Hang,
+    /// HTTP 500 with a page of text.
+    ServerError,
+    /// HTTP 200 with a page of text.
+    NotJson,
+    /// HTTP 200 with the first half of the right answer.
+    Truncated,
+    /// The call is carried out, but the caller gets HTTP 502.
+    Lost,
+}
+
+impl Faults {
+    /// The wrong answer that a call of `method` gets now, counted down.
+    pub(crate) fn take(&mut self, method: &str) -> Option<Answer> {
+        let misbehaviour = self.misbehaviour.as_mut()?;
+        if misbehaviour.calls == 0 || misbehaviour.method.is_some_and(|only| only != method) {
+            return None;
+        }
+        if misbehaviour.calls != u32::MAX {
+            misbehaviour.calls -= 1;
+        }
+        Some(misbehaviour.answer.clone())
+    }
+}
