@@ -1,1 +1,9 @@
 //! Sells access to MQTT topics and enforces exactly what was paid for.
+//!
+//! The engine is the shell around `tanglegate-core`: it fetches from the ledger, writes to
+//! PostgreSQL, feeds the gate and answers the operator. See `docs/ARCHITECTURE.md`.
+
+pub mod event_log;
+pub mod postgres;
+pub mod projections;
+pub mod writer;

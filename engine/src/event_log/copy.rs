@@ -1,0 +1,140 @@
+//! Reading rows as `COPY … TO STDOUT (FORMAT binary)` sends them (PostgreSQL 15, "COPY", Binary
+//! Format): the cheapest way to drain a table.
+
+use super::{EventLogError, StoredEvent};
+use tanglegate_core::Timestamp;
+use tanglegate_crypto::Hash;
+
+/// The columns that [`read_row`] expects, in its order.
+pub(super) const COLUMNS: &str = "position, stream, version, kind, schema_version, \
+     idempotency_key, recorded_at, correlation, causation, meta, body, leaf";
+
+const SIGNATURE: &[u8] = b"PGCOPY\n\xff\r\n\0";
+/// The signature, four bytes of flags, and the length of an extension that is always empty.
+const HEADER: usize = SIGNATURE.len() + 8;
+/// Microseconds from 1970 to 2000, where PostgreSQL's clock starts.
+const EPOCH_MICROS: i64 = 946_684_800_000_000;
+
+/// Takes bytes from the front of a row.
+struct Fields<'a>(&'a [u8]);
+
+impl<'a> Fields<'a> {
+    fn take<const N: usize>(&mut self) -> Result<[u8; N], EventLogError> {
+        let (taken, rest) = self
+            .0
+            .split_first_chunk()
+            .ok_or(EventLogError::Copy("a row is cut short"))?;
+        self.0 = rest;
+        Ok(*taken)
+    }
+
+    /// The next field; `None` is SQL's null.
+    fn field(&mut self) -> Result<Option<&'a [u8]>, EventLogError> {
+        let length = i32::from_be_bytes(self.take()?);
+        let Ok(length) = usize::try_from(length) else {
+            return Ok(None);
+        };
+        if self.0.len() < length {
+            return Err(EventLogError::Copy("a field is cut short"));
+        }
+        let (field, rest) = self.0.split_at(length);
+        self.0 = rest;
+        Ok(Some(field))
+    }
+
+    fn bytes(&mut self) -> Result<&'a [u8], EventLogError> {
+        self.field()?.ok_or(EventLogError::Copy("a field is null"))
+    }
+
+    fn text(&mut self) -> Result<&'a str, EventLogError> {
+        std::str::from_utf8(self.bytes()?).map_err(|_| EventLogError::Copy("a text is not UTF-8"))
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], EventLogError> {
+        fixed(self.bytes()?)
+    }
+
+    fn number(&mut self) -> Result<u64, EventLogError> {
+        unsigned(i64::from_be_bytes(self.array()?))
+    }
+}
+
+fn fixed<const N: usize>(field: &[u8]) -> Result<[u8; N], EventLogError> {
+    field
+        .try_into()
+        .map_err(|_| EventLogError::Copy("a field has another length"))
+}
+
+fn unsigned(number: i64) -> Result<u64, EventLogError> {
+    u64::try_from(number).map_err(|_| EventLogError::Copy("a number is negative"))
+}
+
+/// Gives every row of one message to `row`: usually one, with the header before the first and the
+/// end mark after the last.
+pub(super) fn each_row(
+    message: &[u8],
+    mut row: impl FnMut(StoredEvent<'_>, Hash) -> Result<(), EventLogError>,
+) -> Result<(), EventLogError> {
+    let mut fields = Fields(message);
+    if message.starts_with(SIGNATURE) {
+        fields.0 = message
+            .get(HEADER..)
+            .ok_or(EventLogError::Copy("the header is cut short"))?;
+    }
+    while !fields.0.is_empty() {
+        match i16::from_be_bytes(fields.take()?) {
+            -1 => break,
+            12 => {
+                let (event, leaf) = read_row(&mut fields)?;
+                row(event, leaf)?;
+            }
+            _ => return Err(EventLogError::Copy("a row has another number of columns")),
+        }
+    }
+    Ok(())
+}
+
+fn read_row<'a>(fields: &mut Fields<'a>) -> Result<(StoredEvent<'a>, Hash), EventLogError> {
+    let event = StoredEvent {
+        position: fields.number()?,
+        stream: fields.text()?,
+        version: fields.number()?,
+        kind: fields.text()?,
+        schema_version: i16::from_be_bytes(fields.array()?),
+        idempotency_key: fields.field()?,
+        recorded_at: instant(i64::from_be_bytes(fields.array()?))?,
+        correlation: fields.field()?.map(fixed).transpose()?,
+        causation: match fields.field()? {
+            Some(field) => Some(unsigned(i64::from_be_bytes(fixed(field)?))?),
+            None => None,
+        },
+        meta: fields.bytes()?,
+        body: fields.bytes()?,
+    };
+    Ok((event, fields.array()?))
+}
+
+fn instant(micros_since_2000: i64) -> Result<Timestamp, EventLogError> {
+    let micros = micros_since_2000.checked_add(EPOCH_MICROS);
+    let micros = micros.ok_or(EventLogError::Copy("an instant is out of range"))?;
+    Ok(Timestamp(unsigned(micros)? / 1_000))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_table_is_a_header_and_an_end_mark() {
+        let message = [SIGNATURE, &[0; 8], &(-1_i16).to_be_bytes()].concat();
+        each_row(&message, |_, _| panic!("there is no row")).expect("well formed");
+    }
+
+    #[test]
+    fn cut_or_foreign_messages_are_refused_not_misread() {
+        let cases: [&[u8]; 4] = [&[0], &[0, 3], &SIGNATURE[..], &[0, 12, 0, 0, 0, 8, 1]];
+        for message in cases {
+            assert!(each_row(message, |_, _| Ok(())).is_err(), "{message:?}");
+        }
+    }
+}

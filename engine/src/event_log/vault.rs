@@ -1,0 +1,119 @@
+//! Keys under which personal data in event bodies is sealed.
+
+use std::collections::HashMap;
+use tanglegate_core::SubscriberId;
+use tanglegate_crypto::SubjectKey;
+
+/// Where fresh keys and nonces come from: the system in production, a fixed sequence in tests
+/// that compare bytes.
+pub struct Entropy(Box<dyn FnMut(&mut [u8]) + Send>);
+
+impl Entropy {
+    /// The operating system's.
+    ///
+    /// # Panics
+    /// Its bytes panic when the operating system has none to give: nothing secret can be made
+    /// then.
+    #[must_use]
+    pub fn system() -> Self {
+        Self(Box::new(|bytes| {
+            getrandom::fill(bytes).expect("the operating system gives random bytes");
+        }))
+    }
+
+    /// A given source.
+    #[must_use]
+    pub fn from_source(source: impl FnMut(&mut [u8]) + Send + 'static) -> Self {
+        Self(Box::new(source))
+    }
+
+    /// Fresh bytes.
+    pub fn bytes<const N: usize>(&mut self) -> [u8; N] {
+        let mut bytes = [0; N];
+        (self.0)(&mut bytes);
+        bytes
+    }
+}
+
+/// A key that is about to be kept.
+pub(crate) struct FreshKey {
+    pub(crate) subject: [u8; 16],
+    pub(crate) purpose: &'static str,
+    pub(crate) key: SubjectKey,
+}
+
+/// The keys of the subscribers, and those made for a batch that is not committed yet. Keys of
+/// memos are not held in memory: nobody needs them but a claimant.
+#[derive(Default)]
+pub struct Vault {
+    keys: HashMap<[u8; 16], SubjectKey>,
+    fresh: Vec<FreshKey>,
+}
+
+impl Vault {
+    /// The vault as it was kept.
+    #[must_use]
+    pub fn from_keys(keys: impl IntoIterator<Item = ([u8; 16], SubjectKey)>) -> Self {
+        Self {
+            keys: keys.into_iter().collect(),
+            fresh: Vec::new(),
+        }
+    }
+
+    /// The key of a subject; `None` when it was never made, is not held, or was destroyed.
+    #[must_use]
+    pub fn key(&self, subject: &[u8; 16]) -> Option<&SubjectKey> {
+        let fresh = || {
+            self.fresh
+                .iter()
+                .find(|it| it.subject == *subject)
+                .map(|it| &it.key)
+        };
+        self.keys.get(subject).or_else(fresh)
+    }
+
+    pub(crate) fn for_subscriber(
+        &mut self,
+        subscriber: SubscriberId,
+        entropy: &mut Entropy,
+    ) -> SubjectKey {
+        match self.key(&subscriber.0) {
+            Some(key) => key.clone(),
+            None => self.make(subscriber.0, "subscriber", entropy),
+        }
+    }
+
+    pub(crate) fn make(
+        &mut self,
+        subject: [u8; 16],
+        purpose: &'static str,
+        entropy: &mut Entropy,
+    ) -> SubjectKey {
+        let key = SubjectKey::from_bytes(entropy.bytes());
+        self.fresh.push(FreshKey {
+            subject,
+            purpose,
+            key: key.clone(),
+        });
+        key
+    }
+
+    pub(crate) fn fresh(&self) -> &[FreshKey] {
+        &self.fresh
+    }
+
+    pub(crate) fn learn(&mut self, subject: [u8; 16], key: SubjectKey) {
+        self.keys.insert(subject, key);
+    }
+
+    /// The fresh keys are kept now.
+    pub(crate) fn settle(&mut self) {
+        let subscribers = self.fresh.drain(..).filter(|it| it.purpose == "subscriber");
+        self.keys.extend(subscribers.map(|it| (it.subject, it.key)));
+    }
+
+    /// The fresh keys were not kept.
+    pub(crate) fn forget(&mut self) {
+        self.fresh.clear();
+    }
+}

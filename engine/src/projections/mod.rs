@@ -1,0 +1,127 @@
+//! The tables that the events amount to. They are written in the transaction that appends the
+//! events, and can be thrown away and rebuilt: the log is the truth, they are its summary.
+
+mod rows;
+
+pub(crate) use rows::Changes;
+
+use crate::event_log::{EventLog, EventLogError, Vault};
+use futures_util::TryStreamExt;
+use sha2::Digest as _;
+use sqlx::{Connection, PgConnection, Row};
+use tanglegate_core::{Position, State};
+use tanglegate_crypto::Frontier;
+
+/// Version of the folds. Raised when a row's meaning changes; the engine then rebuilds at start.
+pub const VERSION: i32 = 1;
+
+/// Rows that are written at once during a rebuild: large enough that the statement's cost does
+/// not count, small enough that memory does not either.
+const CHUNK: usize = 5_000;
+
+/// The tables and the order in which they are compared.
+const TABLES: [(&str, &str); 6] = [
+    ("access", "holder, filter, access, source"),
+    ("ledger_cursor", "chain"),
+    ("offer", "offer"),
+    ("payment", "digest, index"),
+    ("subscriber", "subscriber"),
+    ("cursor", "name"),
+];
+
+/// What one table contains: SHA-256 over its rows as `COPY … TO STDOUT` writes them, in the
+/// order of the primary key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableDigest {
+    /// Which table of schema `projection`.
+    pub table: &'static str,
+    /// Bytes of the rows.
+    pub bytes: u64,
+    /// Their hash.
+    pub sha256: [u8; 32],
+}
+
+/// Up to which event, and by which version of the folds, the tables were written; `None` when
+/// they never were.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn cursor(connection: &mut PgConnection) -> Result<Option<(i32, Position)>, sqlx::Error> {
+    let row = sqlx::query("select version, position from projection.cursor where name = 'access'")
+        .fetch_optional(connection)
+        .await?;
+    let Some(row) = row else { return Ok(None) };
+    let (version, position): (i32, i64) = (row.try_get(0)?, row.try_get(1)?);
+    Ok(Some((version, Position(position.unsigned_abs()))))
+}
+
+/// Empties the tables and fills them from the log, in one transaction: readers see the old rows
+/// until the new ones are complete.
+///
+/// # Errors
+/// When the log cannot be read or the rows cannot be written; the tables are then as before.
+pub async fn rebuild(
+    log: &mut EventLog,
+    writer: &mut PgConnection,
+    vault: &Vault,
+) -> Result<Position, EventLogError> {
+    let mut transaction = writer.begin().await?;
+    sqlx::query(
+        "truncate projection.access, projection.subscriber, projection.payment, \
+         projection.offer, projection.ledger_cursor, projection.cursor",
+    )
+    .execute(&mut *transaction)
+    .await?;
+    let (mut state, mut frontier) = (State::default(), Frontier::default());
+    let mut changes = Changes::default();
+    let mut scratch = Vec::new();
+    log.replay(&mut frontier, vault, |replayed| {
+        state.evolve(replayed.recorded(), &mut scratch);
+        state.settle();
+        changes.extend(scratch.drain(..));
+    })
+    .await?;
+    for chunk in changes.into_chunks(CHUNK) {
+        apply(&mut transaction, &chunk, state.position()).await?;
+    }
+    transaction.commit().await?;
+    Ok(state.position())
+}
+
+async fn apply(
+    connection: &mut PgConnection,
+    changes: &Changes,
+    up_to: Position,
+) -> Result<(), sqlx::Error> {
+    sqlx::query("select projection.apply($1::text::jsonb, $2, $3)")
+        .bind(changes.to_json())
+        .bind(i64::try_from(up_to.0).expect("positions stay far below 2⁶³"))
+        .bind(VERSION)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// What every table contains.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn digests(connection: &mut PgConnection) -> Result<Vec<TableDigest>, sqlx::Error> {
+    let mut all = Vec::with_capacity(TABLES.len());
+    for (table, key) in TABLES {
+        let statement = format!("copy (select * from projection.{table} order by {key}) to stdout");
+        let mut hasher = sha2::Sha256::new();
+        let mut bytes = 0;
+        let mut rows = connection.copy_out_raw(&statement).await?;
+        while let Some(row) = rows.try_next().await? {
+            hasher.update(&row);
+            bytes += row.len() as u64;
+        }
+        all.push(TableDigest {
+            table,
+            bytes,
+            sha256: hasher.finalize().into(),
+        });
+    }
+    Ok(all)
+}

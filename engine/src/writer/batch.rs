@@ -1,0 +1,138 @@
+//! From commands to one batch of events: decided one after another, each on top of the one
+//! before, numbered and hashed.
+
+use super::handle::{Recording, Submission, SubmitError};
+use crate::event_log::{Entropy, NewEvent, Vault, encode};
+use crate::projections::Changes;
+use std::ops::Range;
+use tanglegate_core::{Event, Position, Recorded, State, Timestamp, decide};
+use tanglegate_crypto::{Frontier, Hash};
+
+/// What a commit will make true.
+pub(super) struct Batch {
+    pub(super) recorded_at: Timestamp,
+    pub(super) previous: Position,
+    pub(super) events: Vec<Event>,
+    pub(super) stored: Vec<(NewEvent, Hash)>,
+    pub(super) frontier: Frontier,
+    pub(super) changes: Changes,
+    /// For each submission, its events, or that it was refused.
+    pub(super) outcomes: Vec<Result<Range<usize>, SubmitError>>,
+}
+
+impl Batch {
+    /// Decides `submissions` in order. The changes of `state` and `vault` are staged.
+    pub(super) fn decide(
+        submissions: &[Submission],
+        now: Timestamp,
+        state: &mut State,
+        frontier: &Frontier,
+        vault: &mut Vault,
+        entropy: &mut Entropy,
+    ) -> Self {
+        let mut batch = Self {
+            recorded_at: now.max(state.recorded_at()),
+            previous: state.position(),
+            events: Vec::new(),
+            stored: Vec::new(),
+            frontier: frontier.clone(),
+            changes: Changes::default(),
+            outcomes: Vec::with_capacity(submissions.len()),
+        };
+        let mut scratch = Vec::new();
+        for submission in submissions {
+            let outcome = match decide(state, batch.recorded_at, submission.command.clone()) {
+                Ok(events) => {
+                    let first = batch.events.len();
+                    for event in events {
+                        batch.add(
+                            event,
+                            first,
+                            submission,
+                            state,
+                            vault,
+                            entropy,
+                            &mut scratch,
+                        );
+                    }
+                    Ok(first..batch.events.len())
+                }
+                Err(rejection) => Err(SubmitError::Rejected(rejection)),
+            };
+            batch.outcomes.push(outcome);
+        }
+        batch
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one event meets all that a batch is made of"
+    )]
+    fn add(
+        &mut self,
+        event: Event,
+        first: usize,
+        submission: &Submission,
+        state: &mut State,
+        vault: &mut Vault,
+        entropy: &mut Entropy,
+        scratch: &mut Vec<tanglegate_core::Change>,
+    ) {
+        let stream = event.stream();
+        let is_first = self.events.len() == first;
+        let new = NewEvent {
+            version: state.next_version(&stream),
+            stream: stream.to_string(),
+            body: encode(&event, vault, entropy),
+            idempotency_key: submission.key.filter(|_| is_first).map(|it| it.to_bytes()),
+            correlation: submission.correlation,
+            causation: (!is_first).then(|| self.previous.0 + first as u64 + 1),
+            origin: submission.origin,
+        };
+        let (position, recorded_at) = (state.position().next(), self.recorded_at);
+        let leaf = new.stored(position, recorded_at).leaf();
+        self.frontier.push(leaf);
+        state.evolve(
+            Recorded {
+                position,
+                recorded_at,
+                event: &event,
+            },
+            scratch,
+        );
+        self.changes.extend(scratch.drain(..));
+        self.stored.push((new, leaf));
+        self.events.push(event);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.events.is_empty()
+    }
+
+    /// The events with their places.
+    pub(super) fn recorded(&self) -> impl Iterator<Item = Recorded<'_>> {
+        let (previous, recorded_at) = (self.previous.0, self.recorded_at);
+        (previous + 1..)
+            .zip(&self.events)
+            .map(move |(at, event)| Recorded {
+                position: Position(at),
+                recorded_at,
+                event,
+            })
+    }
+
+    /// Answers everyone, now that the batch is true.
+    pub(super) fn answer(self, submissions: Vec<Submission>) {
+        for (submission, outcome) in submissions.into_iter().zip(self.outcomes) {
+            let answer = outcome.map(|range| match range.is_empty() {
+                true => Recording::Nothing,
+                false => Recording::Recorded {
+                    first: Position(self.previous.0 + range.start as u64 + 1),
+                    events: self.events[range].to_vec(),
+                },
+            });
+            // Who no longer waits for the answer does not need it.
+            drop(submission.answer.send(answer));
+        }
+    }
+}

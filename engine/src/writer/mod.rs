@@ -1,0 +1,14 @@
+//! The one place where facts are made: commands come in, are decided against the state in
+//! memory, and become true together when the database commits them.
+//!
+//! One task, one connection, one transaction at a time. While a commit is under way the next
+//! commands gather, so the busier it is, the more of them share a commit.
+
+mod batch;
+mod handle;
+mod start;
+mod task;
+
+pub use handle::{Answer, Recording, SubmitError, WriterHandle};
+pub use start::{StartError, Started, start};
+pub use task::{News, Settings};

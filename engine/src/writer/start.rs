@@ -1,0 +1,154 @@
+//! From a database to a running writer: replay is the start.
+
+use super::handle::WriterHandle;
+use super::task::{News, Settings, Writer};
+use crate::event_log::{Entropy, EventLog, EventLogError};
+use crate::projections;
+use sqlx::Connection;
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use std::time::Duration;
+use tanglegate_core::{Acl, Recorded, State, Timestamp};
+use tanglegate_crypto::Frontier;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tracing::info;
+
+/// How many commands may wait for the writer.
+const QUEUE: usize = 4_096;
+
+/// How long a predecessor that was just stopped or killed may keep its claim.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The writer cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The log cannot be opened or replayed.
+    #[error(transparent)]
+    Log(#[from] EventLogError),
+    /// The projections cannot be read or rebuilt.
+    #[error("the projections cannot be brought up to the log: {0}")]
+    Projections(#[from] sqlx::Error),
+}
+
+/// A running writer.
+pub struct Started {
+    /// Takes commands.
+    pub handle: WriterHandle,
+    /// Where the log stood at the start: what the ledger's follower needs to go on.
+    pub chain: Option<tanglegate_core::ChainId>,
+    /// The checkpoint up to which payments are recorded.
+    pub checkpoint: u64,
+    /// Events replayed.
+    pub replayed: u64,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl Started {
+    /// Commits what was submitted, then stops; waits a few seconds for a database that is away.
+    pub async fn stop(self) {
+        // A writer that is gone already has nothing left to commit.
+        let _ = self.stop.send(());
+        if let Err(error) = self.task.await {
+            tracing::error!(%error, "the writer ended abnormally");
+        }
+    }
+}
+
+/// Claims the log, replays it, brings the projections up to it, hands the access table to
+/// `install`, and starts the writer.
+///
+/// # Errors
+/// When the log is claimed, unreadable or damaged, or the database fails.
+pub async fn start(
+    options: &PgConnectOptions,
+    settings: Settings,
+    entropy: Entropy,
+    clock: impl Fn() -> Timestamp + Send + 'static,
+    install: impl FnOnce(Acl),
+    tell: impl FnMut(News<'_>) + Send + 'static,
+) -> Result<Started, StartError> {
+    let options = options.clone().application_name(&settings.node);
+    let mut log = EventLog::open(&options).await?;
+    if settings.exclusive {
+        log.claim(PATIENCE).await?;
+    }
+    let vault = log.vault().await?;
+    let (mut state, mut acl, mut frontier) =
+        (State::default(), Acl::default(), Frontier::default());
+    let mut rows = Vec::new();
+    let mut progress = Progress::new(log.head().await?.size);
+    let tally = log
+        .replay(&mut frontier, &vault, |replayed| {
+            let recorded: Recorded<'_> = replayed.recorded();
+            state.evolve(recorded, &mut rows);
+            state.settle();
+            rows.clear();
+            acl.apply(recorded);
+            progress.count();
+        })
+        .await?;
+    let up_to_date = Some((projections::VERSION, state.position()));
+    if state.position().0 > 0 && projections::cursor(log.connection()).await? != up_to_date {
+        info!("the projections were not written by this version up to here: rebuilding them");
+        let mut connection = PgConnection::connect_with(&options).await?;
+        projections::rebuild(&mut log, &mut connection, &vault).await?;
+    }
+    install(acl);
+    let (chain, checkpoint) = (state.chain().cloned(), state.checkpoint());
+    let writer = Writer {
+        settings,
+        log,
+        state,
+        frontier,
+        vault,
+        entropy,
+        clock: Box::new(clock),
+        tell: Box::new(tell),
+        last_contact: Instant::now(),
+        stale: false,
+        broken: false,
+    };
+    let (submissions, received) = mpsc::channel(QUEUE);
+    let (stop, stopped) = oneshot::channel();
+    let task = tokio::spawn(writer.run(received, stopped));
+    let handle = WriterHandle { submissions };
+    Ok(Started {
+        handle,
+        chain,
+        checkpoint,
+        replayed: tally.events,
+        stop,
+        task,
+    })
+}
+
+/// Tells how far a long replay is, once a second.
+struct Progress {
+    total: u64,
+    done: u64,
+    told: Instant,
+}
+
+impl Progress {
+    fn new(total: u64) -> Self {
+        Self {
+            total,
+            done: 0,
+            told: Instant::now(),
+        }
+    }
+
+    fn count(&mut self) {
+        self.done += 1;
+        if self.done.is_multiple_of(4_096) && self.told.elapsed() >= Duration::from_secs(1) {
+            self.told = Instant::now();
+            info!(
+                done = self.done,
+                total = self.total,
+                "replaying the event log"
+            );
+        }
+    }
+}

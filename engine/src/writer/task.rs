@@ -1,0 +1,382 @@
+//! The writer's loop: gather, decide, commit, tell.
+
+use super::batch::Batch;
+use super::handle::{Recording, Submission, SubmitError};
+use crate::event_log::{AppendError, Entropy, EventLog, EventLogError, NewBatch, Vault};
+use crate::projections;
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+use tanglegate_core::{Event, Position, Recorded, State, SubscriberId, Timestamp};
+use tanglegate_crypto::Frontier;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, timeout};
+use tracing::{error, info, warn};
+
+/// How the writer works.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// This engine's name in the log.
+    pub node: String,
+    /// Most commands in one commit.
+    pub most_commands: usize,
+    /// How long the database may be silent before what is in memory is too old to grant
+    /// anything new on.
+    pub stale_after: Duration,
+    /// How often the log is looked at while there is nothing to write.
+    pub heartbeat: Duration,
+    /// Whether to insist on being the only engine that writes.
+    pub exclusive: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            node: "tanglegate".to_owned(),
+            most_commands: 1_000,
+            stale_after: Duration::from_secs(5),
+            heartbeat: Duration::from_secs(1),
+            exclusive: true,
+        }
+    }
+}
+
+/// What the writer tells the rest of the engine, in the order in which it became true.
+pub enum News<'a> {
+    /// These events are committed.
+    Recorded(&'a [Recorded<'a>]),
+    /// The database has been silent for too long.
+    Stale,
+    /// It answers again.
+    Fresh,
+}
+
+pub(super) struct Writer {
+    pub(super) settings: Settings,
+    pub(super) log: EventLog,
+    pub(super) state: State,
+    pub(super) frontier: Frontier,
+    pub(super) vault: Vault,
+    pub(super) entropy: Entropy,
+    pub(super) clock: Box<dyn Fn() -> Timestamp + Send>,
+    pub(super) tell: Box<dyn FnMut(News<'_>) + Send>,
+    /// When the database last answered.
+    pub(super) last_contact: Instant,
+    pub(super) stale: bool,
+    /// The connection cannot be trusted: a new one is needed.
+    pub(super) broken: bool,
+}
+
+/// First and longest pause between two tries to reach a database that is away.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+
+impl Writer {
+    /// Runs until every handle is gone or `stop` fires; what was received before is committed.
+    pub(super) async fn run(
+        mut self,
+        mut submissions: mpsc::Receiver<Submission>,
+        mut stop: oneshot::Receiver<()>,
+    ) {
+        let mut received = Vec::new();
+        loop {
+            let most = self.settings.most_commands;
+            tokio::select! {
+                number = submissions.recv_many(&mut received, most) => {
+                    if number == 0 {
+                        break;
+                    }
+                    let commit = self.commit(std::mem::take(&mut received));
+                    tokio::select! {
+                        () = commit => {}
+                        () = stopped_for(&mut stop, Duration::from_secs(5)) => {
+                            warn!("stopping without the database: unanswered commands are dropped");
+                            return;
+                        }
+                    }
+                }
+                () = tokio::time::sleep(self.settings.heartbeat) => self.look().await,
+                _ = &mut stop => submissions.close(),
+            }
+        }
+        self.log.close().await;
+    }
+
+    /// Commits submissions, however long the database takes.
+    async fn commit(&mut self, submissions: Vec<Submission>) {
+        let mut groups = VecDeque::from([submissions]);
+        while let Some(group) = groups.pop_front() {
+            for again in self.commit_group(group).await.into_iter().rev() {
+                groups.push_front(again);
+            }
+        }
+    }
+
+    /// Tries to commit a group; gives back what has to be tried again, in order.
+    async fn commit_group(&mut self, submissions: Vec<Submission>) -> Vec<Vec<Submission>> {
+        if submissions.is_empty() {
+            return Vec::new();
+        }
+        let batch = self.decide(&submissions);
+        if !batch.is_empty()
+            && let Err(fault) = self.append(&batch).await
+        {
+            self.state.forget();
+            self.vault.forget();
+            return self.recover(fault, submissions).await;
+        }
+        self.settle(&batch);
+        if !batch.is_empty() {
+            let recorded: Vec<Recorded<'_>> = batch.recorded().collect();
+            (self.tell)(News::Recorded(&recorded));
+        }
+        batch.answer(submissions);
+        Vec::new()
+    }
+
+    fn decide(&mut self, submissions: &[Submission]) -> Batch {
+        let now = (self.clock)();
+        let (state, vault, entropy) = (&mut self.state, &mut self.vault, &mut self.entropy);
+        Batch::decide(submissions, now, state, &self.frontier, vault, entropy)
+    }
+
+    async fn append(&mut self, batch: &Batch) -> Result<(), AppendError> {
+        let changes = batch.changes.to_json();
+        let new = NewBatch {
+            previous: batch.previous,
+            root: batch.frontier.root(),
+            node: &self.settings.node,
+            recorded_at: batch.recorded_at,
+            events: &batch.stored,
+            vault: &self.vault,
+            changes: &changes,
+            fold_version: projections::VERSION,
+        };
+        match timeout(self.settings.stale_after, self.log.append(&new)).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                self.broken = true;
+                Err(AppendError::Unavailable(sqlx::Error::Io(silence())))
+            }
+        }
+    }
+
+    fn settle(&mut self, batch: &Batch) {
+        self.state.settle();
+        self.vault.settle();
+        self.frontier.clone_from(&batch.frontier);
+        if !batch.is_empty() {
+            self.contacted();
+        }
+    }
+
+    /// After a commit that failed: brings memory up to the log, answers what turns out to be in
+    /// it, and gives back what has to be decided again.
+    async fn recover(
+        &mut self,
+        fault: AppendError,
+        submissions: Vec<Submission>,
+    ) -> Vec<Vec<Submission>> {
+        match fault {
+            AppendError::StaleHead => info!("another engine has extended the log; deciding again"),
+            AppendError::KnownKey => {}
+            AppendError::Unavailable(error) => {
+                warn!(%error, "the database is not available; commands wait");
+            }
+            AppendError::Refused(error) => return isolate(&error, submissions),
+        }
+        self.until_contact().await;
+        loop {
+            match self.sort_out(&submissions).await {
+                Ok(known) => return vec![answer_known(submissions, &known)],
+                Err(error) => {
+                    warn!(%error, "the log cannot be read; trying again");
+                    self.until_contact().await;
+                }
+            }
+        }
+    }
+
+    async fn sort_out(&mut self, submissions: &[Submission]) -> Result<Known, EventLogError> {
+        self.catch_up().await?;
+        let keys: Vec<Vec<u8>> = submissions
+            .iter()
+            .filter_map(|it| it.key.map(|it| it.to_bytes()))
+            .collect();
+        self.log.known_keys(&keys).await
+    }
+
+    /// Waits until the database answers and, where that is asked for, the log is ours again.
+    async fn until_contact(&mut self) {
+        let (mut pause, longest) = PAUSE;
+        loop {
+            match self.contact().await {
+                Ok(()) => return self.contacted(),
+                Err(error) => {
+                    self.note_silence();
+                    warn!(%error, "the database is away; trying again");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(longest);
+                }
+            }
+        }
+    }
+
+    async fn contact(&mut self) -> Result<(), EventLogError> {
+        let patience = self.settings.stale_after;
+        if !self.broken && matches!(timeout(patience, self.log.head()).await, Ok(Ok(_))) {
+            return Ok(());
+        }
+        self.broken = true;
+        timeout(patience, self.log.reconnect())
+            .await
+            .unwrap_or_else(|_| Err(EventLogError::Database(sqlx::Error::Io(silence()))))?;
+        if self.settings.exclusive {
+            self.log.claim(Duration::from_secs(1)).await?;
+        }
+        self.broken = false;
+        Ok(())
+    }
+
+    /// While there is nothing to write: is the database there, and has anybody else written?
+    async fn look(&mut self) {
+        let looked = if self.broken {
+            self.contact().await
+        } else {
+            match timeout(self.settings.stale_after, self.catch_up()).await {
+                Ok(looked) => looked,
+                Err(_) => Err(EventLogError::Database(sqlx::Error::Io(silence()))),
+            }
+        };
+        match looked {
+            Ok(()) => self.contacted(),
+            Err(error) => {
+                warn!(%error, "the database does not answer; access already granted lasts");
+                self.broken = true;
+                self.note_silence();
+            }
+        }
+    }
+
+    fn contacted(&mut self) {
+        self.last_contact = Instant::now();
+        if std::mem::take(&mut self.stale) {
+            info!("the database answers again");
+            (self.tell)(News::Fresh);
+        }
+    }
+
+    fn note_silence(&mut self) {
+        if !self.stale && self.last_contact.elapsed() >= self.settings.stale_after {
+            self.stale = true;
+            warn!("the database has been away too long: nothing new is granted until it is back");
+            (self.tell)(News::Stale);
+        }
+    }
+
+    /// Folds what others have written.
+    pub(super) async fn catch_up(&mut self) -> Result<(), EventLogError> {
+        let head = self.log.head().await?;
+        if head.size == self.frontier.size() {
+            return Ok(());
+        }
+        self.learn_keys().await?;
+        let mut events: Vec<(Position, Timestamp, Event)> = Vec::new();
+        let mut frontier = self.frontier.clone();
+        let reading = self.log.replay(&mut frontier, &self.vault, |replayed| {
+            let recorded = replayed.recorded();
+            events.push((recorded.position, recorded.recorded_at, replayed.event));
+        });
+        reading.await?;
+        self.frontier = frontier;
+        let recorded: Vec<Recorded<'_>> = events
+            .iter()
+            .map(|(position, recorded_at, event)| Recorded {
+                position: *position,
+                recorded_at: *recorded_at,
+                event,
+            })
+            .collect();
+        let mut rows = Vec::new();
+        for event in &recorded {
+            self.state.evolve(*event, &mut rows);
+        }
+        self.state.settle();
+        (self.tell)(News::Recorded(&recorded));
+        Ok(())
+    }
+
+    /// Keys of subscribers whom another engine registered.
+    async fn learn_keys(&mut self) -> Result<(), EventLogError> {
+        let mut strangers = Vec::new();
+        let (first, last) = (self.frontier.size() + 1, self.log.head().await?.size);
+        self.log
+            .read(first, last, |stored, _| {
+                let id = stored
+                    .stream
+                    .strip_prefix("subscriber/")
+                    .unwrap_or_default();
+                strangers.extend(SubscriberId::parse(id));
+                Ok(())
+            })
+            .await?;
+        strangers.sort_unstable();
+        strangers.dedup();
+        for subscriber in strangers {
+            if self.vault.key(&subscriber.0).is_none() {
+                self.log.learn_key(&mut self.vault, subscriber).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A batch that the database refuses for what is in it: a single command is refused; of several,
+/// each half is tried alone, so that one cannot hold up the others.
+fn isolate(error: &sqlx::Error, mut submissions: Vec<Submission>) -> Vec<Vec<Submission>> {
+    if submissions.len() > 1 {
+        warn!(%error, commands = submissions.len(), "the database refuses a batch; trying halves");
+        let second = submissions.split_off(submissions.len() / 2);
+        return vec![submissions, second];
+    }
+    error!(%error, "the database refuses a command");
+    for submission in submissions {
+        drop(
+            submission
+                .answer
+                .send(Err(SubmitError::Refused(error.to_string()))),
+        );
+    }
+    Vec::new()
+}
+
+fn silence() -> std::io::Error {
+    std::io::Error::new(std::io::ErrorKind::TimedOut, "no answer in time")
+}
+
+type Known = HashMap<Vec<u8>, Position>;
+
+/// Answers what is in the log already; gives back the rest.
+fn answer_known(submissions: Vec<Submission>, known: &Known) -> Vec<Submission> {
+    let mut rest = Vec::with_capacity(submissions.len());
+    for submission in submissions {
+        match submission.key.and_then(|it| known.get(&it.to_bytes())) {
+            Some(first) => {
+                drop(
+                    submission
+                        .answer
+                        .send(Ok(Recording::Before { first: *first })),
+                );
+            }
+            None => rest.push(submission),
+        }
+    }
+    rest
+}
+
+/// Completes `grace` after the stop signal.
+async fn stopped_for(stop: &mut oneshot::Receiver<()>, grace: Duration) {
+    // A dropped sender is no signal: the engine still runs, only nobody can stop the writer.
+    if (&mut *stop).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+    tokio::time::sleep(grace).await;
+}

@@ -1,0 +1,153 @@
+-- The append-only event log. Nothing here is ever updated or deleted: privileges forbid it to
+-- the writer, triggers forbid it to everyone else, and every row is covered by a hash tree.
+
+do $$
+declare
+    role_name text;
+begin
+    foreach role_name in array array['tanglegate_writer', 'tanglegate_reader'] loop
+        if not exists (select from pg_roles where rolname = role_name) then
+            begin
+                execute format('create role %I nologin', role_name);
+            exception
+                when duplicate_object or unique_violation then null;
+                when insufficient_privilege then
+                    raise exception 'role % does not exist and % may not create it',
+                        role_name, current_user
+                        using hint = format('as a superuser: create role %I nologin; '
+                            'grant %I to %I;', role_name, role_name, current_user);
+            end;
+        end if;
+        if not pg_has_role(current_user, role_name, 'member') then
+            execute format('grant %I to current_user', role_name);
+        end if;
+    end loop;
+end $$;
+
+create schema event_log;
+
+-- One row per commit. Each size can be extended once, so the log cannot fork, whoever writes.
+create table event_log.batch (
+    size          bigint primary key check (size >= 0),
+    previous_size bigint unique references event_log.batch (size),
+    root          bytea not null check (octet_length(root) = 32),
+    node          text not null,
+    committed_at  timestamptz not null,
+    check ((size = 0) = (previous_size is null)),
+    check (previous_size < size)
+);
+
+-- The tree of no events: SHA-256 of nothing (RFC 6962 §2.1).
+insert into event_log.batch values (0, null, sha256(''), 'genesis', 'epoch');
+
+create table event_log.event (
+    position        bigint primary key check (position >= 1),
+    stream          text collate "C" not null check (octet_length(stream) <= 255),
+    version         bigint not null check (version >= 1),
+    kind            text collate "C" not null check (octet_length(kind) <= 63),
+    schema_version  smallint not null check (schema_version >= 1),
+    idempotency_key bytea check (octet_length(idempotency_key) between 1 and 64),
+    recorded_at     timestamptz not null,
+    correlation     uuid,
+    causation       bigint check (causation < position),
+    meta            bytea not null,
+    body            bytea not null,
+    leaf            bytea not null check (octet_length(leaf) = 32),
+    unique (stream, version)
+) with (autovacuum_vacuum_insert_scale_factor = 0.02);
+
+create unique index event_idempotency_key on event_log.event (idempotency_key)
+    where idempotency_key is not null;
+
+create function event_log.refuse_change() returns trigger language plpgsql as $$
+begin
+    raise exception 'the event log is append-only: % on %.% is refused',
+        tg_op, tg_table_schema, tg_table_name using errcode = 'feature_not_supported';
+end $$;
+
+create trigger append_only before update or delete or truncate on event_log.event
+    for each statement execute function event_log.refuse_change();
+create trigger append_only before update or delete or truncate on event_log.batch
+    for each statement execute function event_log.refuse_change();
+
+-- The events of one statement are exactly those that the newest batch announces.
+create function event_log.refuse_gap() returns trigger language plpgsql as $$
+declare
+    lowest bigint;
+    highest bigint;
+    number bigint;
+    newest event_log.batch;
+begin
+    select min(position), max(position), count(*) into lowest, highest, number from added;
+    if number = 0 then
+        return null;
+    end if;
+    select * into newest from event_log.batch order by size desc limit 1;
+    if lowest is distinct from newest.previous_size + 1 or highest <> newest.size
+        or number <> highest - lowest + 1 then
+        raise exception 'events %..% (% rows) are not the batch after % up to %',
+            lowest, highest, number, newest.previous_size, newest.size
+            using errcode = 'check_violation';
+    end if;
+    return null;
+end $$;
+
+create trigger no_gap after insert on event_log.event
+    referencing new table as added
+    for each statement execute function event_log.refuse_gap();
+
+-- A batch without its events would be a gap too; looked at when the transaction commits.
+create function event_log.refuse_empty_batch() returns trigger language plpgsql as $$
+begin
+    if not exists (select from event_log.event where position = new.size) then
+        raise exception 'batch up to % was announced without its events', new.size
+            using errcode = 'check_violation';
+    end if;
+    return null;
+end $$;
+
+create constraint trigger no_empty_batch after insert on event_log.batch
+    deferrable initially deferred
+    for each row execute function event_log.refuse_empty_batch();
+
+-- Keys under which personal data in event bodies is sealed. Not part of the log: destroying a
+-- row is how a person is erased.
+create schema vault;
+
+create table vault.subject_key (
+    subject bytea primary key check (octet_length(subject) = 16),
+    purpose text not null check (purpose in ('subscriber', 'memo')),
+    key     bytea not null check (octet_length(key) = 32)
+);
+
+-- Appends one batch after `previous`: one call, one round trip. Fails as a whole when another
+-- writer was quicker (batch_previous_size_key) or a key is known (event_idempotency_key).
+create function event_log.append(
+    previous bigint, root bytea, node text, at_millis bigint,
+    streams text[], versions bigint[], kinds text[], schema_versions smallint[],
+    idempotency_keys bytea[], correlations uuid[], causations bigint[],
+    metas bytea[], bodies bytea[], leaves bytea[],
+    subjects bytea[], purposes text[], subject_keys bytea[]
+) returns void language plpgsql as $$
+declare
+    recorded timestamptz := timestamptz 'epoch' + at_millis * interval '1 millisecond';
+begin
+    insert into event_log.batch
+        values (previous + cardinality(streams), previous, root, node, recorded);
+    insert into vault.subject_key
+        select * from unnest(subjects, purposes, subject_keys);
+    insert into event_log.event
+        select previous + number, stream, version, kind, schema_version, idempotency_key,
+            recorded, correlation, causation, meta, body, leaf
+        from unnest(streams, versions, kinds, schema_versions, idempotency_keys, correlations,
+                causations, metas, bodies, leaves)
+            with ordinality
+            as added (stream, version, kind, schema_version, idempotency_key, correlation,
+                causation, meta, body, leaf, number);
+end $$;
+
+grant usage on schema event_log to tanglegate_writer, tanglegate_reader;
+grant select, insert on event_log.event, event_log.batch to tanglegate_writer;
+grant select on event_log.event, event_log.batch to tanglegate_reader;
+grant usage on schema vault to tanglegate_writer;
+grant select, insert, delete on vault.subject_key to tanglegate_writer;

@@ -1,0 +1,155 @@
+-- What the events amount to. Every table here can be thrown away and rebuilt from the log; the
+-- engine writes them in the transaction that appends the events.
+
+create schema projection;
+
+-- Which version of each fold wrote the tables, and up to which event.
+create table projection.cursor (
+    name     text collate "C" primary key,
+    version  integer not null,
+    position bigint not null
+);
+
+-- Who may do what: the current access table. Ended leases stay until they are renewed.
+create table projection.access (
+    holder    text collate "C" not null,   -- a subscriber, or 'everyone'
+    filter    text collate "C" not null,
+    access    text collate "C" not null check (access in ('read', 'write', 'readwrite')),
+    source    text collate "C" not null,   -- 'lease', or 'rule/' and the rule's identity
+    starts_at timestamptz not null,
+    ends_at   timestamptz,                 -- exclusive; null: no end
+    position  bigint not null,
+    primary key (holder, filter, access, source)
+);
+create unique index access_rule on projection.access (source) where source <> 'lease';
+
+create table projection.subscriber (
+    subscriber text collate "C" primary key,
+    username   text collate "C" not null unique,
+    suspended  boolean not null,
+    credit     numeric(20) not null check (credit >= 0),   -- NANOS on account
+    position   bigint not null
+);
+
+create table projection.payment (
+    digest       text collate "C" not null,   -- hexadecimal
+    index        integer not null,
+    seller       text collate "C" not null,
+    payer        text collate "C" not null,
+    amount       numeric(20) not null check (amount > 0),   -- NANOS
+    checkpoint   numeric(20) not null,
+    confirmed_at timestamptz not null,        -- by the ledger's clock
+    recorded_at  timestamptz not null,        -- by the log's clock
+    state        text collate "C" not null check (state in ('confirmed', 'applied', 'unmatched')),
+    reason       text collate "C",            -- why it is unmatched
+    subscriber   text collate "C",
+    offer        text collate "C",
+    spent        numeric(20),                 -- NANOS that bought time
+    credit       numeric(20),                 -- NANOS on account afterwards
+    position     bigint not null,
+    primary key (digest, index)
+);
+create index payment_unmatched on projection.payment (recorded_at) where state = 'unmatched';
+
+create table projection.offer (
+    offer       text collate "C" primary key,
+    seller      text collate "C" not null,
+    filter      text collate "C" not null,
+    access      text collate "C" not null,
+    price       numeric(20) not null,         -- NANOS per period
+    period_ms   numeric(20) not null,
+    least       numeric(20) not null,         -- least purchase in NANOS
+    ends_at     timestamptz,                  -- exclusive end of the sale; null: none
+    withdrawn   boolean not null,
+    position    bigint not null
+);
+
+create table projection.ledger_cursor (
+    chain      text collate "C" primary key,
+    checkpoint numeric(20) not null,
+    position   bigint not null
+);
+
+create function projection.instant(millis numeric) returns timestamptz
+    language sql immutable strict
+    return timestamptz 'epoch' + millis::double precision * interval '1 millisecond';
+
+-- Writes the rows that a batch changed, given as one JSON object of arrays. Rows are whole.
+create function projection.apply(changes jsonb, up_to bigint, fold_version integer)
+    returns void language plpgsql as $$
+begin
+    if changes ? 'rules_gone' then
+        delete from projection.access
+            using jsonb_array_elements_text(changes -> 'rules_gone') as gone (source)
+            where access.source = gone.source;
+    end if;
+    if changes ? 'access' then
+        insert into projection.access
+            select holder, filter, access, source, projection.instant(starts_at),
+                projection.instant(ends_at), position
+            from jsonb_to_recordset(changes -> 'access') as it (holder text, filter text,
+                access text, source text, starts_at numeric, ends_at numeric, position bigint)
+        on conflict (holder, filter, access, source) do update
+            set starts_at = excluded.starts_at, ends_at = excluded.ends_at,
+                position = excluded.position;
+    end if;
+    if changes ? 'subscriber' then
+        insert into projection.subscriber
+            select subscriber, username, suspended, credit, position
+            from jsonb_to_recordset(changes -> 'subscriber') as it (subscriber text,
+                username text, suspended boolean, credit numeric, position bigint)
+        on conflict (subscriber) do update
+            set username = excluded.username, suspended = excluded.suspended,
+                credit = excluded.credit, position = excluded.position;
+    end if;
+    if changes ? 'payment' then
+        insert into projection.payment
+            select digest, index, seller, payer, amount, checkpoint,
+                projection.instant(confirmed_at), projection.instant(recorded_at), state, reason,
+                subscriber, offer, spent, credit, position
+            from jsonb_to_recordset(changes -> 'payment') as it (digest text, index integer,
+                seller text, payer text, amount numeric, checkpoint numeric,
+                confirmed_at numeric, recorded_at numeric, state text, reason text,
+                subscriber text, offer text, spent numeric, credit numeric, position bigint)
+        on conflict (digest, index) do update
+            set state = excluded.state, reason = excluded.reason,
+                subscriber = excluded.subscriber, offer = excluded.offer,
+                spent = excluded.spent, credit = excluded.credit, position = excluded.position;
+    end if;
+    if changes ? 'offer' then
+        insert into projection.offer
+            select offer, seller, filter, access, price, period_ms, least,
+                projection.instant(ends_at), withdrawn, position
+            from jsonb_to_recordset(changes -> 'offer') as it (offer text, seller text,
+                filter text, access text, price numeric, period_ms numeric, least numeric,
+                ends_at numeric, withdrawn boolean, position bigint)
+        on conflict (offer) do update
+            set seller = excluded.seller, filter = excluded.filter, access = excluded.access,
+                price = excluded.price, period_ms = excluded.period_ms, least = excluded.least,
+                ends_at = excluded.ends_at, withdrawn = excluded.withdrawn,
+                position = excluded.position;
+    end if;
+    if changes ? 'ledger_cursor' then
+        insert into projection.ledger_cursor
+            select chain, checkpoint, position
+            from jsonb_to_recordset(changes -> 'ledger_cursor') as it (chain text,
+                checkpoint numeric, position bigint)
+        on conflict (chain) do update
+            set checkpoint = excluded.checkpoint, position = excluded.position;
+    end if;
+    insert into projection.cursor values ('access', fold_version, up_to)
+        on conflict (name) do update
+            set version = excluded.version, position = excluded.position;
+end $$;
+
+-- For people at a psql prompt: who may do what right now, by name.
+create view projection.access_now as
+    select coalesce(subscriber.username, access.holder) as who, access.filter, access.access,
+        access.source, access.ends_at
+    from projection.access
+        left join projection.subscriber on subscriber.subscriber = access.holder
+    where (access.ends_at is null or access.ends_at > now()) and not coalesce(suspended, false);
+
+grant usage on schema projection to tanglegate_writer, tanglegate_reader;
+grant select, insert, update, delete, truncate on all tables in schema projection to tanglegate_writer;
+grant select on all tables in schema projection to tanglegate_reader;
