@@ -13,6 +13,8 @@ mod admission;
 mod checkpoint;
 mod coin;
 mod execute;
+#[cfg(test)]
+mod execution_tests;
 mod faucet;
 mod faults;
 mod gas;
