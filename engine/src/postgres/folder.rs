@@ -10,11 +10,13 @@
 //! The server asks for no password. That is safe only because its one door is a Unix socket in a
 //! folder that nobody enters but the server's account, which owns the data anyway, and root.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{ErrorKind, Seek, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use super::PostgresError;
 use super::account::Account;
@@ -27,6 +29,10 @@ const SOCKET_FILE: &str = ".s.PGSQL.5432";
 
 /// A log that is larger than this when the server starts is put aside, in bytes.
 const LOG_LIMIT: u64 = 8 << 20;
+
+/// How long a lock may seem held that was let go: a child that is just being made shares every
+/// open file of its parent until it becomes another program.
+const LOCK_PATIENCE: Duration = Duration::from_millis(500);
 
 /// Where the private server of this user lives when nobody says otherwise: as root
 /// `/var/lib/tanglegate/postgres` (root's home is closed to the account that runs the server),
@@ -121,20 +127,23 @@ impl Folder {
     pub(super) fn hold(&self) -> Result<File, PostgresError> {
         let path = self.root.join("engine.lock");
         let mut file = open_lock(&path)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(fs::TryLockError::WouldBlock) => {
-                let holder = fs::read_to_string(&path)
-                    .unwrap_or_default()
-                    .trim()
-                    .to_owned();
-                return Err(PostgresError::Held {
-                    folder: self.root.clone(),
-                    holder,
-                });
-            }
-            Err(fs::TryLockError::Error(error)) => {
-                return Err(PostgresError::files("lock", &path)(error));
+        let deadline = Instant::now() + LOCK_PATIENCE;
+        while let Err(error) = file.try_lock() {
+            match error {
+                TryLockError::Error(error) => {
+                    return Err(PostgresError::files("lock", &path)(error));
+                }
+                TryLockError::WouldBlock if Instant::now() > deadline => {
+                    let holder = fs::read_to_string(&path)
+                        .unwrap_or_default()
+                        .trim()
+                        .to_owned();
+                    return Err(PostgresError::Held {
+                        folder: self.root.clone(),
+                        holder,
+                    });
+                }
+                TryLockError::WouldBlock => sleep(Duration::from_millis(10)),
             }
         }
         file.set_len(0)
