@@ -4,6 +4,9 @@
 //! PostgreSQL, feeds the gate and answers the operator. See `docs/ARCHITECTURE.md`.
 
 pub mod event_log;
+pub mod ledger;
+pub mod plug;
 pub mod postgres;
 pub mod projections;
+pub mod wallet;
 pub mod writer;
