@@ -46,7 +46,8 @@ impl Binaries {
                 .and_then(|found| fits(found, written_by))
                 .map_err(|why| PostgresError::NamedBinaries { folder, why });
         }
-        let looked_in = candidates(std::env::var_os("PATH"));
+        let mut looked_in = candidates(std::env::var_os("PATH"));
+        looked_in.retain(|folder| folder.is_dir());
         let mut refused = Vec::new();
         for folder in looked_in
             .iter()

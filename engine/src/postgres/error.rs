@@ -17,7 +17,7 @@ pub enum PostgresError {
         list(looked_in), note.as_ref().map(|note| format!("; {note}")).unwrap_or_default()
     )]
     NotFound {
-        /// Folders that were looked into, in order.
+        /// Folders that exist and were looked into, in order.
         looked_in: Vec<PathBuf>,
         /// Why nothing was installed by ourselves, or why what was found does not do.
         note: Option<String>,
