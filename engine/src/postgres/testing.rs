@@ -176,7 +176,14 @@ async fn ensure_running(folder: &Folder) -> Result<(), PostgresError> {
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    start(folder).await
+    match start(folder).await {
+        // Left by another version, or damaged when the machine went down without syncing.
+        Err(PostgresError::OtherMajor { .. } | PostgresError::Ended { .. }) => {
+            fs::remove_dir_all(&data).map_err(PostgresError::files("remove", &data))?;
+            start(folder).await
+        }
+        started => started,
+    }
 }
 
 async fn start(folder: &Folder) -> Result<(), PostgresError> {
@@ -341,6 +348,21 @@ mod tests {
             .expect_err("dropped")
             .to_string();
         assert!(error.contains("does not exist"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn data_that_no_server_can_use_are_made_anew() {
+        let own = TestFolder::create().expect("a folder");
+        let account = Account::choose().expect("an account");
+        let folder = Folder::prepare(own.path(), account).expect("prepared");
+        let data = folder.empty("data").expect("created");
+        for version in ["9999", "15"] {
+            fs::write(data.join("PG_VERSION"), version).expect("written");
+            ensure_running(&folder).await.expect("it runs all the same");
+            attach(&folder).await.expect("connected");
+            leftover::clear(&data, &|_| ()).expect("stopped");
+            fs::remove_file(data.join("postgresql.conf")).expect("damaged");
+        }
     }
 
     #[tokio::test]
