@@ -26,7 +26,9 @@ pub struct Misbehaviour {
     pub answer: Answer,
     /// Only this method is concerned; `None` stands for all.
     pub method: Option<&'static str>,
-    /// How many calls are concerned, counting down.
+    /// So many of these calls go well first, counting down.
+    pub after: u32,
+    /// How many calls are concerned then, counting down; `u32::MAX` stands for all.
     pub calls: u32,
 }
 
@@ -36,6 +38,7 @@ impl Misbehaviour {
         Self {
             answer,
             method: None,
+            after: 0,
             calls: u32::MAX,
         }
     }
@@ -66,6 +69,10 @@ impl Faults {
     pub(crate) fn take(&mut self, method: &str) -> Option<Answer> {
         let misbehaviour = self.misbehaviour.as_mut()?;
         if misbehaviour.calls == 0 || misbehaviour.method.is_some_and(|only| only != method) {
+            return None;
+        }
+        if misbehaviour.after > 0 {
+            misbehaviour.after -= 1;
             return None;
         }
         if misbehaviour.calls != u32::MAX {

@@ -194,6 +194,11 @@ impl Devnet {
         change(&mut self.node.faults());
     }
 
+    /// How many JSON-RPC calls came in since the start, wrongly answered ones included.
+    pub fn calls(&self) -> u64 {
+        self.node.calls()
+    }
+
     /// Stops serving, frees the port and lets go of the state file.
     pub async fn shutdown(mut self) {
         self.server.stop().await;

@@ -1,6 +1,7 @@
 //! The ledger with its journal behind one lock: what is answered is on the disk first.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 use iota_sdk_types::{Address, SenderSignedTransaction, SignedTransaction, TransactionDigest};
@@ -45,6 +46,7 @@ struct State {
 pub(crate) struct Node {
     state: Mutex<State>,
     faults: Mutex<Faults>,
+    calls: AtomicU64,
 }
 
 impl Node {
@@ -70,6 +72,7 @@ impl Node {
         Ok(Self {
             state,
             faults: Mutex::default(),
+            calls: AtomicU64::new(0),
         })
     }
 
@@ -112,6 +115,16 @@ impl Node {
         })?;
         state.ledger.seal(checkpoint);
         Ok(Some(sequence))
+    }
+
+    /// Notes that a call came in.
+    pub(crate) fn count_call(&self) {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many calls came in, faults included.
+    pub(crate) fn calls(&self) -> u64 {
+        self.calls.load(Ordering::Relaxed)
     }
 
     /// Changes how the node behaves.

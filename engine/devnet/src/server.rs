@@ -126,6 +126,7 @@ async fn json_rpc(State(shared): State<Shared>, body: Bytes) -> Response {
         Ok(call) => call,
         Err((id, error)) => return as_json(&rpc::envelope(&id, Err(error))),
     };
+    shared.node.count_call();
     let fault = shared.node.faults().take(&call.method);
     match fault {
         Some(Answer::RateLimited { retry_after }) => return rate_limited(retry_after),

@@ -321,6 +321,7 @@ async fn faults_break_the_answer_and_pass() {
         let once = Misbehaviour {
             answer,
             method: Some(method),
+            after: 0,
             calls: 1,
         };
         devnet.faults(|faults| faults.misbehaviour = Some(once));
