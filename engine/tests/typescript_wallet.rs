@@ -1,0 +1,159 @@
+//! IOTA's official TypeScript SDK pays with a memo on the development ledger, and the ledger
+//! room reads it: two implementations of the wire formats that know nothing of each other.
+//!
+//! The SDK comes from npm, pinned by `typescript/package-lock.json`, and is installed once per
+//! lock file under the target folder.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use tanglegate::ledger::{FollowSettings, Follower, Node, NodeLimits, memo};
+use tanglegate_core::{Address, Confirmation, MemoReading, Nanos, OfferId, Username};
+use tanglegate_devnet::{COIN_DEPOSIT, Devnet, Settings};
+use tokio::io::AsyncWriteExt;
+use tokio::time::timeout;
+
+const SELLER: Address = Address([0x5e; 32]);
+const REMEDY: &str = "run ./test, which installs it";
+
+/// The folder where the SDK is installed, with our script in it.
+fn sdk() -> PathBuf {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/typescript");
+    let lock = fs::read(source.join("package-lock.json")).unwrap();
+    let name = format!("typescript-{}", hex::encode(&Sha256::digest(lock)[..8]));
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(&name);
+    fs::create_dir_all(&folder).unwrap();
+    // Several test processes may come here at once; the lock ends with the file.
+    let guard = File::create(folder.with_extension("lock")).unwrap();
+    guard.lock().unwrap();
+    for file in ["package.json", "package-lock.json", "pay.mjs"] {
+        fs::copy(source.join(file), folder.join(file)).unwrap();
+    }
+    let done = folder.join("installed");
+    if !done.exists() {
+        install(&folder);
+        File::create(done).unwrap();
+    }
+    folder
+}
+
+fn install(folder: &Path) {
+    let outcome = Command::new("npm")
+        .args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"])
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap_or_else(|error| panic!("npm cannot be run ({error}): {REMEDY}"));
+    let words = String::from_utf8_lossy(&outcome.stderr);
+    assert!(
+        outcome.status.success(),
+        "npm ci failed in {}: {words}",
+        folder.display()
+    );
+}
+
+/// Runs the script with `input` and returns what it says.
+async fn run(folder: PathBuf, input: Value) -> Value {
+    let mut node = tokio::process::Command::new("node")
+        .arg("pay.mjs")
+        .current_dir(folder)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap_or_else(|error| panic!("node cannot be run ({error}): {REMEDY}"));
+    let mut stdin = node.stdin.take().unwrap();
+    stdin.write_all(input.to_string().as_bytes()).await.unwrap();
+    drop(stdin);
+    let outcome = timeout(Duration::from_secs(60), node.wait_with_output());
+    let outcome = outcome.await.expect("the script ends in time").unwrap();
+    let words = String::from_utf8_lossy(&outcome.stderr);
+    assert!(outcome.status.success(), "the SDK failed: {words}");
+    serde_json::from_slice(&outcome.stdout).unwrap()
+}
+
+async fn payments(devnet: &Devnet, count: usize) -> Vec<Confirmation> {
+    let node = Node::new(&devnet.url(), NodeLimits::default()).unwrap();
+    let mut follower = Follower::new(node, FollowSettings::new(SELLER, 0));
+    let mut all = Vec::new();
+    while all.len() < count {
+        let next = timeout(Duration::from_secs(10), follower.next());
+        all.extend(next.await.expect("the payments are found").unwrap());
+        follower.recorded();
+    }
+    all
+}
+
+#[tokio::test]
+async fn the_official_typescript_sdk_pays_with_a_memo_that_we_read() {
+    let folder = tokio::task::spawn_blocking(sdk).await.unwrap();
+    let settings = Settings {
+        checkpoint_interval: Duration::from_millis(100),
+        ..Settings::default()
+    };
+    let devnet = Devnet::start(settings).await.unwrap();
+    let (offer, username) = (
+        OfferId::parse("plug-hour").unwrap(),
+        Username::parse("zoë").unwrap(),
+    );
+    let memo = memo::encode(&offer, &username);
+    let saw = run(
+        folder,
+        json!({
+            "url": devnet.url(),
+            "seed": "07".repeat(32),
+            "seller": SELLER.to_string(),
+            "memo": hex::encode(&memo),
+            "amounts": {"unused": 500, "used": 700},
+        }),
+    )
+    .await;
+
+    // What the SDK saw of the ledger.
+    assert_eq!(
+        saw["granted"],
+        json!([10_000_000_000u64, 10_000_000_000u64])
+    );
+    assert_eq!(saw["before"], 20_000_000_000u64);
+    // Two coins became one, and the seller got two: one deposit more than before.
+    let gas = 2 * 1_000_000 + COIN_DEPOSIT;
+    assert_eq!(saw["after"], 20_000_000_000 - 500 - 700 - gas);
+    assert_eq!(saw["coins"], 1);
+    for (way, amount) in [("unused", "500"), ("used", "700")] {
+        assert_eq!(saw[way]["status"], "success", "{way}");
+        assert_eq!(saw[way]["received"], amount, "{way}");
+        assert_eq!(saw[way]["sender"], saw["address"], "{way}");
+        assert_eq!(saw[way]["created"], 1, "{way}");
+    }
+    let digests = [&saw["unused"]["digest"], &saw["used"]["digest"]];
+    assert_eq!(saw["history"], json!(digests));
+    assert!(saw["sealed"].as_array().unwrap().contains(digests[1]));
+    assert_eq!(saw["chain"], devnet.chain_identifier());
+    assert_eq!(saw["maxGas"], "50000000000");
+    assert!(
+        saw["tooMuch"].is_string(),
+        "paying everything leaves nothing for gas"
+    );
+
+    // What the ledger room reads of the SDK's payments.
+    let payments = payments(&devnet, 2).await;
+    let payer = Address::parse(saw["address"].as_str().unwrap()).unwrap();
+    let reading = MemoReading::Purchase { offer, username };
+    for (payment, digest) in payments.iter().zip(digests) {
+        assert_eq!(payment.payer, payer);
+        assert_eq!(payment.memo, memo);
+        assert_eq!(payment.reading, reading);
+        let bytes = payment.payment.digest.0;
+        assert_eq!(bs58::encode(bytes).into_string(), digest.as_str().unwrap());
+    }
+    let amounts: Vec<_> = payments.iter().map(|payment| payment.amount).collect();
+    assert_eq!(amounts, [Nanos(500), Nanos(700)]);
+    devnet.shutdown().await;
+}
