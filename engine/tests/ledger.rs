@@ -10,7 +10,7 @@ use tanglegate::ledger::{
 };
 use tanglegate::wallet::{Key, Wallet, WalletSettings};
 use tanglegate_core::{Address, ChainId, Confirmation, MemoReading, Nanos, OfferId, Username};
-use tanglegate_devnet::{Answer, Devnet, Misbehaviour, Settings};
+use tanglegate_devnet::{Answer, Devnet, Misbehaviour, RawInput, Settings};
 use tokio::time::timeout;
 
 const SELLER: Address = Address([0x5e; 32]);
@@ -461,6 +461,57 @@ async fn a_restart_of_node_or_follower_loses_nothing() {
     };
     let mut third = Follower::new(node(&devnet), again);
     assert_eq!(amounts(&take(&mut third).await), [1, 2]);
+    devnet.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_node_that_forges_signed_bytes_is_not_believed() {
+    let devnet = Devnet::start(quick()).await.unwrap();
+    devnet.faults(|faults| faults.raw_input = Some(RawInput::Forged));
+    let mut follower = follower(&devnet);
+    grant(&devnet, 500).await;
+    assert_quiet(&mut follower).await;
+    let error = follower.status().borrow().last_error.clone().unwrap();
+    assert!(error.contains("the node claims"), "{error}");
+    devnet.faults(|faults| faults.raw_input = None);
+    assert_eq!(amounts(&take(&mut follower).await), [500]);
+    devnet.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_payment_in_a_form_that_we_cannot_decode_is_handed_over_with_its_payer() {
+    let devnet = Devnet::start(quick()).await.unwrap();
+    let buyer = wallet(&devnet, 3).await;
+    let (offer, username) = (
+        OfferId::parse("plug-hour").unwrap(),
+        Username::parse("alice").unwrap(),
+    );
+    let memo = memo::encode(&offer, &username);
+    buyer.pay(SELLER, Nanos(500), &memo, |_| {}).await.unwrap();
+    devnet.faults(|faults| faults.raw_input = Some(RawInput::Unknown));
+    let payments = take(&mut follower(&devnet)).await;
+    assert_eq!(amounts(&payments), [500]);
+    assert_eq!(payments[0].payer, buyer.address());
+    assert_eq!(payments[0].reading, MemoReading::Unreadable);
+    devnet.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_node_far_behind_what_is_recorded_is_waited_for() {
+    let devnet = Devnet::start(quick()).await.unwrap();
+    grant(&devnet, 500).await;
+    let settings = FollowSettings {
+        from: 1_000,
+        ..eager(&devnet)
+    };
+    let mut follower = Follower::new(node(&devnet), settings);
+    assert_quiet(&mut follower).await;
+    let status = follower.status().borrow().clone();
+    assert_eq!(
+        (status.state, status.watermark),
+        (FollowState::Waiting, 1_000)
+    );
+    assert!(status.last_error.unwrap().contains("lags behind"));
     devnet.shutdown().await;
 }
 

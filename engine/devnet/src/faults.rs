@@ -3,6 +3,10 @@
 
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
+
 /// How the node behaves. The default is a healthy node.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Faults {
@@ -17,6 +21,17 @@ pub struct Faults {
     pub scrambled_order: bool,
     /// Each page after the first begins with this many entries of the page before.
     pub page_overlap: usize,
+    /// Told instead of the transactions' signed bytes.
+    pub raw_input: Option<RawInput>,
+}
+
+/// What a node may tell instead of the signed bytes of a transaction.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum RawInput {
+    /// Bytes that cannot be decoded, as if the transaction were of a newer form.
+    Unknown,
+    /// Other bytes than those that were signed: a byte of the first input is changed.
+    Forged,
 }
 
 /// A wrong answer to some calls.
@@ -79,5 +94,39 @@ impl Faults {
             misbehaviour.calls -= 1;
         }
         Some(misbehaviour.answer.clone())
+    }
+}
+
+/// In `01 000000 ‖ version ‖ kind ‖ count ‖ input ‖ length ‖ bytes`, the first of the bytes.
+const FIRST_INPUT_BYTE: usize = 9;
+
+impl RawInput {
+    /// Replaces every `rawTransaction` in an answer.
+    pub(crate) fn distort(self, answer: &mut Value) {
+        match answer {
+            Value::Array(values) => values.iter_mut().for_each(|value| self.distort(value)),
+            Value::Object(fields) => {
+                for (key, value) in fields {
+                    match value {
+                        Value::String(raw) if key == "rawTransaction" => *raw = self.replace(raw),
+                        other => self.distort(other),
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn replace(self, raw: &str) -> String {
+        let mut bytes = STANDARD.decode(raw).unwrap_or_default();
+        match self {
+            Self::Unknown => bytes.truncate(FIRST_INPUT_BYTE),
+            Self::Forged => bytes
+                .iter_mut()
+                .skip(FIRST_INPUT_BYTE)
+                .take(1)
+                .for_each(|b| *b ^= 1),
+        }
+        STANDARD.encode(bytes)
     }
 }

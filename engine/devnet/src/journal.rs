@@ -156,8 +156,17 @@ impl Journal {
 
     /// Lets go of the file and its lock; every later append is refused.
     pub(crate) fn close(&mut self) {
-        self.file = None;
         self.broken = true;
+        if let Some(file) = self.file.take() {
+            // Said aloud, because a child process in the making may still share the open file.
+            let _ = file.unlock();
+        }
+    }
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 

@@ -37,7 +37,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 pub use admission::Refusal;
 pub use checkpoint::SUPPLY;
 pub use coin::COIN_TYPE;
-pub use faults::{Answer, Faults, Misbehaviour};
+pub use faults::{Answer, Faults, Misbehaviour, RawInput};
 pub use gas::{COIN_DEPOSIT, REFERENCE_GAS_PRICE};
 pub use journal::JournalError;
 pub use ledger::Totals;
@@ -212,6 +212,7 @@ impl Devnet {
 impl Drop for Devnet {
     fn drop(&mut self) {
         self.clock.abort();
+        self.node.close();
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use iota_sdk_types::{Address, SenderSignedTransaction, SignedTransaction, TransactionDigest};
 
@@ -136,7 +136,12 @@ impl Node {
 
     /// Lets go of the state file; every later change is refused.
     pub(crate) fn close(&self) {
-        self.state().journal.close();
+        // Closing is safe, whatever state a panic left behind.
+        self.state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .journal
+            .close();
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -191,7 +191,7 @@ fn raw(coin: &Coin) -> Value {
     json!({
         "dataType": "moveObject",
         "type": COIN_OBJECT_TYPE,
-        "version": coin.version.as_u64(),
+        "version": coin.version.to_string(),
         "bcsBytes": contents,
     })
 }

@@ -94,7 +94,12 @@ pub(crate) fn parse(body: &[u8]) -> Result<Call, (Value, RpcError)> {
 
 /// Carries a call out. Blocks for the disk where the call changes the ledger.
 pub(crate) fn answer(node: &Node, call: &Call) -> Value {
-    envelope(&call.id, dispatch(node, &call.method, &call.params))
+    let mut outcome = dispatch(node, &call.method, &call.params);
+    let raw_input = node.faults().raw_input;
+    if let (Ok(result), Some(raw_input)) = (&mut outcome, raw_input) {
+        raw_input.distort(result);
+    }
+    envelope(&call.id, outcome)
 }
 
 /// The response object for a result or an error.
