@@ -3,10 +3,16 @@
 //! The engine is the shell around `tanglegate-core`: it fetches from the ledger, writes to
 //! PostgreSQL, feeds the gate and answers the operator. See `docs/ARCHITECTURE.md`.
 
+pub mod cli;
+pub mod config;
+pub mod control;
+pub mod demo;
 pub mod event_log;
+pub mod http;
 pub mod ledger;
 pub mod plug;
 pub mod postgres;
 pub mod projections;
+pub mod serve;
 pub mod wallet;
 pub mod writer;

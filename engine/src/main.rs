@@ -1,2 +1,8 @@
-#![allow(unused)]
-fn main() {}
+//! The `tanglegate` program.
+
+use std::process::ExitCode;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    tanglegate::cli::run().await
+}

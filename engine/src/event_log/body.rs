@@ -87,3 +87,6 @@ pub fn decode(
         }),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -78,6 +78,16 @@ pub enum AppendError {
     Refused(sqlx::Error),
 }
 
+impl AppendError {
+    /// A read that failed on the way to an append.
+    pub(crate) fn from_log(error: EventLogError) -> Self {
+        match error {
+            EventLogError::Database(error) => Self::from(error),
+            other => Self::Refused(sqlx::Error::Protocol(other.to_string())),
+        }
+    }
+}
+
 impl From<sqlx::Error> for AppendError {
     fn from(error: sqlx::Error) -> Self {
         let sqlx::Error::Database(fault) = &error else {

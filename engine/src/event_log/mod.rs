@@ -7,6 +7,7 @@
 mod append;
 mod body;
 mod copy;
+mod describe;
 mod error;
 mod origin;
 mod replay;
@@ -16,6 +17,7 @@ mod vault;
 pub(crate) use append::{NewBatch, NewEvent};
 pub(crate) use body::{Body, encode};
 pub use body::{BodyError, decode};
+pub use describe::describe;
 pub use error::{AppendError, EventLogError};
 pub use origin::Origin;
 pub use replay::{Replayed, Tally};
@@ -115,7 +117,7 @@ impl EventLog {
 
     async fn holder(&mut self) -> Result<String, EventLogError> {
         let row = sqlx::query(
-            "select application_name, activity.pid, backend_start::text from pg_locks as held \
+            "select application_name, activity.pid from pg_locks as held \
              join pg_stat_activity as activity using (pid) \
              where locktype = 'advisory' and granted and objsubid = 1 \
              and (classid::bigint << 32 | objid::bigint) = $1 \
@@ -126,9 +128,8 @@ impl EventLog {
         .await?;
         Ok(match row {
             Some(row) => {
-                let (name, pid, since): (String, i32, String) =
-                    (row.get(0), row.get(1), row.get(2));
-                format!("'{name}', connected since {since} (database process {pid})")
+                let (name, pid): (Option<String>, i32) = (row.try_get(0)?, row.try_get(1)?);
+                format!("'{}' (database process {pid})", name.unwrap_or_default())
             }
             None => "an engine that has just gone; try again".to_owned(),
         })

@@ -208,7 +208,8 @@ impl Follower {
     }
 
     /// Up to and including this checkpoint every payment is recorded once the payments that
-    /// [`Self::next`] returned are; the log's own mark may move there with them.
+    /// [`Self::next`] returned are; the log's own mark may move there with them. It may lie
+    /// below the newest of them, which became final while we looked.
     pub fn scanned_to(&self) -> Option<u64> {
         self.offered.as_ref().map(|offer| offer.scanned_to)
     }

@@ -36,7 +36,8 @@ pub(super) struct Scan {
     /// The lowest checkpoint of a payment that was left out for [`MOST_PAYMENTS`].
     left_out: Option<u64>,
     newest: Option<String>,
-    pending: bool,
+    /// Something was not final yet, or became so only while we walked.
+    open: bool,
     done: bool,
 }
 
@@ -63,7 +64,7 @@ impl Scan {
             found: BTreeMap::new(),
             left_out: None,
             newest: None,
-            pending: false,
+            open: false,
             done: false,
         }
     }
@@ -94,12 +95,13 @@ impl Scan {
 
     /// An entry that is not final yet.
     pub(super) fn pending(&mut self) {
-        self.pending = true;
+        self.open = true;
         self.below_in_a_row = 0;
     }
 
     /// A final entry that is no payment, or one that was handed on before.
     pub(super) fn other(&mut self, checkpoint: u64) {
+        self.open |= checkpoint > self.latest;
         match checkpoint < self.floor {
             true => self.below_in_a_row += 1,
             false => self.below_in_a_row = 0,
@@ -150,7 +152,7 @@ impl Scan {
             Some(checkpoint) => checkpoint.saturating_sub(1).min(self.latest),
             None => self.latest,
         };
-        let settled = !self.pending && self.left_out.is_none();
+        let settled = !self.open && self.left_out.is_none();
         Finding {
             payments: self.found.into_values().collect(),
             scanned_to,
@@ -221,15 +223,18 @@ mod tests {
     }
 
     #[test]
-    fn something_pending_keeps_the_walk_open_for_the_next_poll() {
-        for pending in [true, false] {
+    fn what_is_pending_or_came_meanwhile_keeps_the_walk_open_for_the_next_poll() {
+        let cases: [(fn(&mut Scan), bool); 3] = [
+            (Scan::pending, false),
+            (|scan| scan.other(6), false),
+            (|scan| scan.other(5), true),
+        ];
+        for (entry, settled) in cases {
             let mut scan = Scan::new(5, 0);
             scan.note("newest");
-            if pending {
-                scan.pending();
-            }
+            entry(&mut scan);
             scan.page_ends(None, false).unwrap();
-            assert_eq!(scan.finish().settled_at.is_some(), !pending);
+            assert_eq!(scan.finish().settled_at.is_some(), settled);
         }
     }
 

@@ -4,8 +4,9 @@
 use super::handle::{Recording, Submission, SubmitError};
 use crate::event_log::{Entropy, NewEvent, Vault, encode};
 use crate::projections::Changes;
+use std::collections::HashMap;
 use std::ops::Range;
-use tanglegate_core::{Event, Position, Recorded, State, Timestamp, decide};
+use tanglegate_core::{Event, IdempotencyKey, Position, Recorded, State, Timestamp, decide};
 use tanglegate_crypto::{Frontier, Hash};
 
 /// What a commit will make true.
@@ -16,8 +17,15 @@ pub(super) struct Batch {
     pub(super) stored: Vec<(NewEvent, Hash)>,
     pub(super) frontier: Frontier,
     pub(super) changes: Changes,
-    /// For each submission, its events, or that it was refused.
-    pub(super) outcomes: Vec<Result<Range<usize>, SubmitError>>,
+    /// For each submission, what became of it.
+    outcomes: Vec<Result<Outcome, SubmitError>>,
+}
+
+enum Outcome {
+    /// These of the batch's events.
+    Events(Range<usize>),
+    /// The same command stands earlier in the batch, with its first event here.
+    Same(usize),
 }
 
 impl Batch {
@@ -40,7 +48,12 @@ impl Batch {
             outcomes: Vec::with_capacity(submissions.len()),
         };
         let mut scratch = Vec::new();
+        let mut keys: HashMap<IdempotencyKey, usize> = HashMap::new();
         for submission in submissions {
+            if let Some(first) = submission.key.and_then(|it| keys.get(&it)) {
+                batch.outcomes.push(Ok(Outcome::Same(*first)));
+                continue;
+            }
             let outcome = match decide(state, batch.recorded_at, submission.command.clone()) {
                 Ok(events) => {
                     let first = batch.events.len();
@@ -55,7 +68,10 @@ impl Batch {
                             &mut scratch,
                         );
                     }
-                    Ok(first..batch.events.len())
+                    if let Some(key) = submission.key.filter(|_| batch.events.len() > first) {
+                        keys.insert(key, first);
+                    }
+                    Ok(Outcome::Events(first..batch.events.len()))
                 }
                 Err(rejection) => Err(SubmitError::Rejected(rejection)),
             };
@@ -124,11 +140,15 @@ impl Batch {
     /// Answers everyone, now that the batch is true.
     pub(super) fn answer(self, submissions: Vec<Submission>) {
         for (submission, outcome) in submissions.into_iter().zip(self.outcomes) {
-            let answer = outcome.map(|range| match range.is_empty() {
-                true => Recording::Nothing,
-                false => Recording::Recorded {
-                    first: Position(self.previous.0 + range.start as u64 + 1),
+            let position = |index: usize| Position(self.previous.0 + index as u64 + 1);
+            let answer = outcome.map(|it| match it {
+                Outcome::Events(range) if range.is_empty() => Recording::Nothing,
+                Outcome::Events(range) => Recording::Recorded {
+                    first: position(range.start),
                     events: self.events[range].to_vec(),
+                },
+                Outcome::Same(first) => Recording::Before {
+                    first: position(first),
                 },
             });
             // Who no longer waits for the answer does not need it.

@@ -6,7 +6,7 @@ use crate::event_log::{AppendError, Entropy, EventLog, EventLogError, NewBatch, 
 use crate::projections;
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
-use tanglegate_core::{Event, Position, Recorded, State, SubscriberId, Timestamp};
+use tanglegate_core::{Event, IdempotencyKey, Position, Recorded, State, SubscriberId, Timestamp};
 use tanglegate_crypto::Frontier;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
@@ -112,6 +112,13 @@ impl Writer {
 
     /// Tries to commit a group; gives back what has to be tried again, in order.
     async fn commit_group(&mut self, submissions: Vec<Submission>) -> Vec<Vec<Submission>> {
+        let submissions = match self.look_up_people(&submissions).await {
+            Ok(known) => answer_known(submissions, &known),
+            Err(error) => {
+                let fault = AppendError::from_log(error);
+                return self.recover(fault, submissions).await;
+            }
+        };
         if submissions.is_empty() {
             return Vec::new();
         }
@@ -130,6 +137,20 @@ impl Writer {
         }
         batch.answer(submissions);
         Vec::new()
+    }
+
+    /// A person who repeats a wish should hear that it was granted, not that it is too late for
+    /// it. People are few; what machines repeat is found when it is appended.
+    async fn look_up_people(&mut self, submissions: &[Submission]) -> Result<Known, EventLogError> {
+        let people = submissions.iter().filter_map(|it| match it.key {
+            Some(key @ IdempotencyKey::Person(_)) => Some(key.to_bytes()),
+            _ => None,
+        });
+        let keys: Vec<Vec<u8>> = people.collect();
+        if keys.is_empty() {
+            return Ok(Known::new());
+        }
+        self.log.known_keys(&keys).await
     }
 
     fn decide(&mut self, submissions: &[Submission]) -> Batch {

@@ -1,0 +1,150 @@
+//! The command line.
+
+mod bench;
+mod demo;
+mod devnet;
+mod lease;
+mod log;
+mod offer;
+mod pay;
+mod plug;
+mod quantity;
+mod rule;
+mod serve;
+mod subscriber;
+mod table;
+
+use crate::config::Config;
+use crate::control::Control;
+use crate::serve::control_socket;
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Sells access to MQTT topics and enforces exactly what was paid for.
+#[derive(Parser)]
+#[command(name = "tanglegate", version, about, max_term_width = 100)]
+struct Cli {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every command knows.
+#[derive(Args, Clone)]
+pub(crate) struct Common {
+    /// The configuration file; without one everything has its usual value (see `config`)
+    #[arg(long, global = true, env = "TANGLEGATE_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where the engine keeps its files; overrides data_dir of the configuration
+    #[arg(long, global = true, env = "TANGLEGATE_DATA_DIR", value_name = "FOLDER")]
+    data_dir: Option<PathBuf>,
+}
+
+impl Common {
+    fn config(&self) -> anyhow::Result<Config> {
+        let mut config = Config::load(self.config.as_deref())?;
+        if let Some(folder) = &self.data_dir {
+            config.data_dir = Some(folder.clone());
+        }
+        Ok(config)
+    }
+
+    /// The running engine's door.
+    fn control(&self) -> anyhow::Result<Control> {
+        Ok(Control::new(&control_socket(&self.config()?)?)?)
+    }
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the engine: gate, event log and ledger's follower
+    Serve,
+    /// Watch a payment buy live data: everything in one process, nothing to set up
+    Demo(demo::Demo),
+    /// Run a development ledger that wallets cannot tell from an IOTA node
+    Devnet(devnet::Devnet),
+    /// Pay for an offer from a key file
+    Pay(pay::Pay),
+    /// Keep a key file: make one, show its address and balance, ask a faucet
+    #[command(subcommand)]
+    Wallet(pay::Wallet),
+    /// Sell: publish, withdraw and list offers
+    #[command(subcommand)]
+    Offer(offer::Offer),
+    /// Logins: register, change, suspend and list them
+    #[command(subcommand)]
+    Subscriber(subscriber::Subscriber),
+    /// Rights without end: give, remove and list them
+    #[command(subcommand)]
+    Rule(rule::Rule),
+    /// What was bought: list leases and payments, revoke a lease
+    #[command(subcommand)]
+    Lease(lease::Lease),
+    /// Publish a real household's power readings as a smart plug would
+    Plug(plug::Plug),
+    /// Read the event log
+    #[command(subcommand)]
+    Log(log::Log),
+    /// How the running engine is, as JSON
+    Status,
+    /// Print the annotated example configuration
+    Config,
+    /// Measure, side by side with the floor of what is possible
+    #[command(subcommand)]
+    Bench(bench::Bench),
+}
+
+/// Runs the command line that this process was given.
+pub async fn run() -> ExitCode {
+    let cli = Cli::parse();
+    match dispatch(cli).await {
+        Ok(code) => code,
+        Err(error) => {
+            complain(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "the one place where a command says why it failed")]
+fn complain(error: &anyhow::Error) {
+    eprintln!("tanglegate: {error:#}");
+}
+
+async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
+    let common = &cli.common;
+    match cli.command {
+        Command::Serve => serve::run(common).await?,
+        Command::Demo(demo) => return demo.run(common).await,
+        Command::Devnet(devnet) => devnet.run().await?,
+        Command::Pay(pay) => pay.run().await?,
+        Command::Wallet(wallet) => wallet.run().await?,
+        Command::Offer(offer) => offer.run(common).await?,
+        Command::Subscriber(subscriber) => subscriber.run(common).await?,
+        Command::Rule(rule) => rule.run(common).await?,
+        Command::Lease(lease) => lease.run(common).await?,
+        Command::Plug(plug) => plug.run().await?,
+        Command::Log(log) => log.run(common).await?,
+        Command::Status => {
+            let status: serde_json::Value = common.control()?.get(&["v1", "status"]).await?;
+            println!("{}", serde_json::to_string_pretty(&status)?);
+        }
+        Command::Config => print!("{}", crate::config::EXAMPLE),
+        Command::Bench(bench) => bench.run().await?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Completes when a person or the system asks the process to end.
+pub(crate) async fn asked_to_end() -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut interrupt, mut terminate) =
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    Ok(())
+}

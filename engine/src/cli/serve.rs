@@ -1,0 +1,39 @@
+//! `tanglegate serve`
+
+use super::{Common, asked_to_end};
+use crate::config::LogFormat;
+use crate::serve::Engine;
+use tracing::info;
+use tracing_subscriber::EnvFilter;
+
+pub(super) async fn run(common: &Common) -> anyhow::Result<()> {
+    let config = common.config()?;
+    start_logging(config.log);
+    let starting = Engine::start(&config, |what| info!("{what}"));
+    let mut engine = tokio::select! {
+        started = starting => started?,
+        asked = asked_to_end() => return Ok(asked?),
+    };
+    info!(mqtt = %engine.mqtt_address(), control = %engine.control_socket().display(), "ready");
+    let failure = tokio::select! {
+        asked = asked_to_end() => { asked?; None }
+        why = engine.failed() => Some(why),
+    };
+    info!("stopping");
+    engine.stop().await;
+    match failure {
+        None => Ok(()),
+        Some(why) => Err(anyhow::anyhow!("the engine stopped: {why}")),
+    }
+}
+
+/// Logs go to standard error; `RUST_LOG` chooses what is written.
+pub(super) fn start_logging(format: LogFormat) {
+    let usual = "info,sqlx=warn,rumqttd=error,hyper=warn,reqwest=warn";
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(usual));
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => logs.with_target(false).init(),
+        LogFormat::Json => logs.json().flatten_event(true).init(),
+    }
+}

@@ -1,0 +1,310 @@
+//! The one place for configuration: one TOML file, the environment for secrets. Everything is
+//! parsed and checked before a port opens.
+
+use serde::Deserialize;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use tanglegate_core::Address;
+
+/// The annotated example, which is also what `tanglegate config` prints.
+pub const EXAMPLE: &str = include_str!("../../deploy/tanglegate.example.toml");
+
+/// Configuration that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration {}: {source}", path.display())]
+    Unreadable {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is no TOML, or has a key or value that does not belong there.
+    #[error("in the configuration {}: {message}", path.display())]
+    Malformed {
+        /// Which file.
+        path: PathBuf,
+        /// Place and reason.
+        message: String,
+    },
+    /// A value that does not make sense.
+    #[error("{key} = {value:?} {fault}; for example {key} = {example}")]
+    Invalid {
+        /// Which key.
+        key: &'static str,
+        /// What stands there.
+        value: String,
+        /// What is wrong with it.
+        fault: String,
+        /// A right one, as it would stand in the file.
+        example: &'static str,
+    },
+}
+
+/// Everything that an operator decides.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// This engine's name in the log.
+    pub node: String,
+    /// Where a private database and the control socket live; `None`: the usual place.
+    pub data_dir: Option<PathBuf>,
+    /// How the gate listens.
+    pub gate: GateConfig,
+    /// What is followed; `None`: no ledger, no sales.
+    pub ledger: Option<LedgerConfig>,
+    /// How logs are written.
+    pub log: LogFormat,
+}
+
+/// Where clients connect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GateConfig {
+    /// Address and port for MQTT.
+    pub listen: SocketAddr,
+    /// Most connections at once.
+    pub connections: usize,
+    /// Most of them from one address.
+    pub connections_per_address: usize,
+    /// Most of them anonymous.
+    pub anonymous_connections: usize,
+}
+
+/// Which payments count.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LedgerConfig {
+    /// The JSON-RPC endpoint of an IOTA node or indexer.
+    pub node_url: String,
+    /// The address that is paid.
+    pub seller: Address,
+    /// Pause between two looks at a quiet ledger, in milliseconds.
+    pub poll_ms: u64,
+}
+
+/// How logs are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// For machines: one JSON object per line.
+    Json,
+}
+
+impl Default for GateConfig {
+    fn default() -> Self {
+        let limits = tanglegate_broker::Limits::default();
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 1883)),
+            connections: limits.connections,
+            connections_per_address: limits.connections_per_address,
+            anonymous_connections: limits.anonymous_connections,
+        }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            node: "tanglegate".to_owned(),
+            data_dir: None,
+            gate: GateConfig::default(),
+            ledger: None,
+            log: LogFormat::Text,
+        }
+    }
+}
+
+/// The file as it is written.
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct File {
+    node: Option<String>,
+    data_dir: Option<PathBuf>,
+    gate: GateSection,
+    ledger: Option<LedgerSection>,
+    log: LogSection,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct GateSection {
+    listen: Option<String>,
+    connections: Option<usize>,
+    connections_per_address: Option<usize>,
+    anonymous_connections: Option<usize>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LedgerSection {
+    node_url: String,
+    seller: String,
+    poll_ms: Option<u64>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct LogSection {
+    format: LogFormat,
+}
+
+impl Config {
+    /// Reads a file; without one, everything has its usual value.
+    ///
+    /// # Errors
+    /// When the file cannot be read or a key in it is wrong; the message names the key.
+    pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
+        let Some(path) = path else {
+            return Ok(Self::default());
+        };
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+        Self::parse(&text, path)
+    }
+
+    fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        let file: File = toml::from_str(text).map_err(|it| ConfigError::Malformed {
+            path: path.to_owned(),
+            message: it.to_string(),
+        })?;
+        let usual = Self::default();
+        Ok(Self {
+            node: node_name(file.node.unwrap_or(usual.node))?,
+            data_dir: file.data_dir,
+            gate: file.gate.check()?,
+            ledger: file.ledger.map(LedgerSection::check).transpose()?,
+            log: file.log.format,
+        })
+    }
+}
+
+fn node_name(name: String) -> Result<String, ConfigError> {
+    if (1..=48).contains(&name.len()) && name.chars().all(|it| it.is_ascii_graphic() || it == ' ') {
+        return Ok(name);
+    }
+    Err(ConfigError::Invalid {
+        key: "node",
+        value: name,
+        fault: "is not 1 to 48 printable ASCII characters".to_owned(),
+        example: "\"plug-shop\"",
+    })
+}
+
+impl GateSection {
+    fn check(self) -> Result<GateConfig, ConfigError> {
+        let usual = GateConfig::default();
+        let listen = match self.listen {
+            None => usual.listen,
+            Some(text) => text.parse().map_err(|_| ConfigError::Invalid {
+                key: "gate.listen",
+                value: text,
+                fault: "is not an IP address with a port".to_owned(),
+                example: "\"0.0.0.0:1883\"",
+            })?,
+        };
+        let positive = |key, number: Option<usize>, usual| match number {
+            Some(0) => Err(ConfigError::Invalid {
+                key,
+                value: "0".to_owned(),
+                fault: "would let nobody in".to_owned(),
+                example: "1000",
+            }),
+            number => Ok(number.unwrap_or(usual)),
+        };
+        Ok(GateConfig {
+            listen,
+            connections: positive("gate.connections", self.connections, usual.connections)?,
+            connections_per_address: positive(
+                "gate.connections_per_address",
+                self.connections_per_address,
+                usual.connections_per_address,
+            )?,
+            anonymous_connections: self
+                .anonymous_connections
+                .unwrap_or(usual.anonymous_connections),
+        })
+    }
+}
+
+impl LedgerSection {
+    fn check(self) -> Result<LedgerConfig, ConfigError> {
+        let http = self.node_url.starts_with("http://") || self.node_url.starts_with("https://");
+        if !http {
+            return Err(ConfigError::Invalid {
+                key: "ledger.node_url",
+                value: self.node_url,
+                fault: "is not an http:// or https:// address".to_owned(),
+                example: "\"http://127.0.0.1:9000\"",
+            });
+        }
+        let seller = Address::parse(&self.seller).map_err(|fault| ConfigError::Invalid {
+            key: "ledger.seller",
+            value: self.seller,
+            fault: format!("is not an address: {fault}"),
+            example: "\"0x8d2d1c260127c74476b27136c5e38c003b66b889f5c80032fb81ebc3f44f45a3\"",
+        })?;
+        let poll_ms = self.poll_ms.unwrap_or(1_000);
+        if !(10..=600_000).contains(&poll_ms) {
+            return Err(ConfigError::Invalid {
+                key: "ledger.poll_ms",
+                value: poll_ms.to_string(),
+                fault: "is not between 10 and 600000 milliseconds".to_owned(),
+                example: "1000",
+            });
+        }
+        Ok(LedgerConfig { node_url: self.node_url, seller, poll_ms })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config, String> {
+        Config::parse(text, Path::new("test.toml")).map_err(|it| it.to_string())
+    }
+
+    #[test]
+    fn the_annotated_example_is_valid_and_says_the_usual_values() {
+        let example = parse(EXAMPLE).expect("valid");
+        let usual = Config::default();
+        assert_eq!((example.node, example.gate), (usual.node, usual.gate));
+        assert!(example.ledger.is_some());
+    }
+
+    #[test]
+    fn an_empty_file_is_enough() {
+        assert_eq!(parse(""), Ok(Config::default()));
+    }
+
+    #[test]
+    fn errors_name_the_key_and_show_a_right_value() {
+        let seller = "seller = \"0x8d2d1c260127c74476b27136c5e38c003b66b889f5c80032fb81ebc3f44f45a3\"";
+        let cases = [
+            ("node = \"\"".to_owned(), "node", "plug-shop"),
+            ("gate.listen = \"localhost\"".to_owned(), "gate.listen", "0.0.0.0:1883"),
+            ("gate.connections = 0".to_owned(), "gate.connections", "1000"),
+            ("gate.conections = 5".to_owned(), "conections", "connections"),
+            ("gate.connections = \"many\"".to_owned(), "connections", "line 1"),
+            (format!("[ledger]\nnode_url = \"ftp://x\"\n{seller}"), "ledger.node_url", "http://"),
+            ("[ledger]\nnode_url = \"http://x\"".to_owned(), "seller", "missing"),
+            (
+                "[ledger]\nnode_url = \"http://x\"\nseller = \"0x12\"".to_owned(),
+                "ledger.seller",
+                "0x8d2d",
+            ),
+            (
+                format!("[ledger]\nnode_url = \"http://x\"\n{seller}\npoll_ms = 1"),
+                "ledger.poll_ms",
+                "1000",
+            ),
+            ("log.format = \"xml\"".to_owned(), "format", "text"),
+        ];
+        for (text, key, remedy) in cases {
+            let error = parse(&text).expect_err(&text);
+            assert!(error.contains(key) && error.contains(remedy), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! The operator's door: HTTP with JSON on a Unix socket that only the engine's account can open.
+//! The command line is its client; `docs/OPERATIONS.md` lists the paths.
+
+mod client;
+mod server;
+mod tables;
+mod wire;
+
+pub use client::{Control, ControlError};
+pub use server::{ControlServer, Desk, Status};
+pub use wire::{
+    EventLine, LeaseRequest, OfferRequest, Outcome, PasswordAnswer, RuleRequest, Secret,
+    SubscriberRequest,
+};
+
+use std::path::{Path, PathBuf};
+
+/// The socket's place in a data folder.
+#[must_use]
+pub fn socket_path(data_dir: &Path) -> PathBuf {
+    data_dir.join("control.sock")
+}

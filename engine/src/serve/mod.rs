@@ -1,0 +1,193 @@
+//! The engine: everything that runs while `tanglegate serve` runs, in one value.
+
+mod database;
+mod following;
+mod status;
+
+pub use database::{Database, data_dir};
+
+use crate::config::Config;
+use crate::control::{ControlServer, Desk, socket_path};
+use crate::event_log::{self, Entropy};
+use crate::ledger::{Node, NodeLimits};
+use crate::writer::{self, News, Settings, Started};
+use anyhow::Context;
+use following::Following;
+use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tanglegate_broker::login::Cost;
+use tanglegate_broker::{AccessView, Clock, Gate, Limits};
+use tracing::info;
+
+/// How long clients get to say goodbye.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// A running engine.
+pub struct Engine {
+    database: Database,
+    writer: Started,
+    gate: Gate,
+    following: Option<Following>,
+    control: ControlServer,
+    socket: PathBuf,
+}
+
+impl Engine {
+    /// Starts everything, in an order that opens the gate last: until the log is replayed nobody
+    /// can ask anything.
+    ///
+    /// # Errors
+    /// When any part cannot start; what had started is stopped again.
+    pub async fn start(config: &Config, progress: impl Fn(&str) + Send + 'static) -> anyhow::Result<Self> {
+        let data_dir = data_dir(config)?;
+        let database = Database::open(&data_dir, progress).await?;
+        match Self::start_on(config, &data_dir, &database).await {
+            Ok(parts) => Ok(parts.into_engine(database)),
+            Err(error) => {
+                database.stop().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn start_on(
+        config: &Config,
+        data_dir: &Path,
+        database: &Database,
+    ) -> anyhow::Result<Parts> {
+        let options = database.options();
+        event_log::migrate(options).await?;
+        let (view, clock) = (AccessView::new(), Clock::wall());
+        let (installed, told) = (view.clone(), view.clone());
+        let settings = Settings { node: config.node.clone(), ..Settings::default() };
+        let writer = writer::start(
+            options,
+            settings,
+            Entropy::system(),
+            { let clock = clock.clone(); move || clock.now() },
+            move |acl| installed.install(acl),
+            move |news| match news {
+                News::Recorded(events) => told.apply(events),
+                News::Stale => told.mark_stale(),
+                News::Fresh => told.mark_fresh(),
+            },
+        )
+        .await?;
+        info!(events = writer.replayed, "the event log is replayed and verified");
+        match Self::open_doors(config, data_dir, database, &writer, view, clock).await {
+            Ok((gate, following, control, socket)) => {
+                Ok(Parts { writer, gate, following, control, socket })
+            }
+            Err(error) => {
+                writer.stop().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn open_doors(
+        config: &Config,
+        data_dir: &Path,
+        database: &Database,
+        writer: &Started,
+        view: AccessView,
+        clock: Clock,
+    ) -> anyhow::Result<(Gate, Option<Following>, ControlServer, PathBuf)> {
+        let node = match &config.ledger {
+            Some(ledger) => Some((Node::new(&ledger.node_url, NodeLimits::default())?, ledger)),
+            None => None,
+        };
+        let gate = Gate::start(gate_settings(config), view.clone(), clock).await?;
+        let following = node.map(|(node, ledger)| Following::start(node, ledger, writer));
+        let status = status::source(&config.node, &gate, view, following.as_ref());
+        let seller = config.ledger.as_ref().map(|it| it.seller);
+        let desk =
+            Desk::new(writer.handle.clone(), database.options(), seller, Cost::OWASP, status);
+        let socket = socket_path(&run_folder(data_dir)?);
+        let control = ControlServer::open(&socket, desk).await.with_context(|| {
+            format!("cannot open the control socket {}: is another engine using the data folder?", socket.display())
+        })?;
+        Ok((gate, following, control, socket))
+    }
+
+    /// Where MQTT clients connect.
+    #[must_use]
+    pub fn mqtt_address(&self) -> SocketAddr {
+        self.gate.local_addr()
+    }
+
+    /// The operator's door.
+    #[must_use]
+    pub fn control_socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// Completes when a part on which everything rests has ended by itself; says which.
+    pub async fn failed(&mut self) -> String {
+        tokio::select! {
+            why = self.database.failed() => why,
+            () = self.gate.closed() => "the gate closed by itself; its log says why".to_owned(),
+        }
+    }
+
+    /// Stops everything in order: nobody is let in, clients are told, what was submitted is
+    /// committed, the database is closed.
+    pub async fn stop(self) {
+        self.gate.shutdown(FAREWELL).await;
+        if let Some(following) = self.following {
+            following.stop(&self.writer.handle).await;
+        }
+        self.control.close().await;
+        self.writer.stop().await;
+        self.database.stop().await;
+        info!("stopped");
+    }
+}
+
+/// What rests on the database.
+struct Parts {
+    writer: Started,
+    gate: Gate,
+    following: Option<Following>,
+    control: ControlServer,
+    socket: PathBuf,
+}
+
+impl Parts {
+    fn into_engine(self, database: Database) -> Engine {
+        let Self { writer, gate, following, control, socket } = self;
+        Engine { database, writer, gate, following, control, socket }
+    }
+}
+
+fn gate_settings(config: &Config) -> tanglegate_broker::Settings {
+    let mut settings = tanglegate_broker::Settings::new(config.gate.listen);
+    settings.limits = Limits {
+        connections: config.gate.connections,
+        connections_per_address: config.gate.connections_per_address,
+        anonymous_connections: config.gate.anonymous_connections,
+        ..Limits::default()
+    };
+    settings
+}
+
+/// The folder of the control socket, which nobody but this account may enter.
+fn run_folder(data_dir: &Path) -> anyhow::Result<PathBuf> {
+    let folder = data_dir.join("run");
+    match std::fs::DirBuilder::new().mode(0o700).create(&folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+            Err(error).with_context(|| format!("cannot make the folder {}", folder.display()))
+        }
+        _ => Ok(folder),
+    }
+}
+
+/// The control socket of the engine that uses this configuration.
+///
+/// # Errors
+/// When no data folder is known.
+pub fn control_socket(config: &Config) -> anyhow::Result<PathBuf> {
+    Ok(socket_path(&data_dir(config)?.join("run")))
+}

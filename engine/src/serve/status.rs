@@ -1,0 +1,45 @@
+//! How the engine is, for `tanglegate status`.
+
+use super::following::Following;
+use crate::control::Status;
+use crate::ledger::FollowStatus;
+use serde_json::{Map, Value, json};
+use std::sync::Arc;
+use tanglegate_broker::{AccessView, Gate};
+
+/// A report that is made whenever somebody asks.
+pub(super) fn source(
+    node: &str,
+    gate: &Gate,
+    view: AccessView,
+    following: Option<&Following>,
+) -> Status {
+    let node = node.to_owned();
+    let (address, statistics) = (gate.local_addr().to_string(), gate.statistics_reader());
+    let ledger = following.map(|it| it.status.clone());
+    Arc::new(move || {
+        let counters = statistics.read().entries().into_iter();
+        let gate: Map<String, Value> =
+            counters.map(|(name, count)| (name.to_owned(), count.into())).collect();
+        json!({
+            "node": node,
+            "mqtt": address,
+            "position": view.as_of().map(|it| it.0),
+            "ledger": ledger.as_ref().map(|it| describe(&it.borrow())),
+            "gate": gate,
+        })
+    })
+}
+
+fn describe(status: &FollowStatus) -> Value {
+    json!({
+        "state": format!("{:?}", status.state).to_lowercase(),
+        "chain": status.chain.as_ref().map(ToString::to_string),
+        "watermark": status.watermark,
+        "node_checkpoint": status.node_checkpoint,
+        "lag": status.lag(),
+        "recorded": status.recorded,
+        "failures": status.failures,
+        "last_error": status.last_error,
+    })
+}
