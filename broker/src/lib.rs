@@ -1,1 +1,40 @@
 //! The MQTT gate of Tanglegate: sessions, shards and the permits they enforce.
+//!
+//! A [`Gate`] speaks MQTT 3.1.1 and 5.0 to clients and asks an [`AccessView`] what each of them
+//! may do. Whoever folds the event log feeds the view:
+//!
+//! ```text
+//! publisher ── session ── batch record ── log ──┬── shard ── outbox ── session ── reader
+//!                 │                             └── shard ── …             │
+//!              may he write?                                        may he still read?
+//!                 └──────────────────── AccessView ──────────────────────┘
+//! ```
+//!
+//! **No message is handed to a socket at or after the end of the right it needs.** The end of
+//! the right travels with every queued packet and is compared with the clock right before each
+//! write; live, retained and will messages all go through the same outbox. When rights change,
+//! everything queued is looked at again before the next byte leaves.
+
+mod access;
+mod alarm;
+mod clock;
+mod gate;
+mod limits;
+mod listener;
+pub mod login;
+mod outbox;
+mod record;
+mod registry;
+mod retained;
+mod router;
+mod session;
+mod shard;
+mod statistics;
+mod sys;
+mod wire;
+
+pub use access::AccessView;
+pub use clock::{Clock, ManualClock};
+pub use gate::{Gate, GateError, Settings};
+pub use limits::{ClientLimits, Limits};
+pub use statistics::{Statistics, StatisticsReader};

@@ -1,0 +1,222 @@
+//! The gate's view of the access table, and who has to hear of its changes.
+
+use crate::session::{Handle, Order};
+use parking_lot::{Mutex, RwLock};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use tanglegate_core::{
+    Acl, Affected, Denied, Login, Permit, Position, Recorded, Rights, SubscriberId, Timestamp,
+    TopicFilter, TopicName,
+};
+
+/// The access table as the gate asks it. Clones share one table.
+///
+/// It starts without a table and denies everything with [`Denied::NotReady`] until
+/// [`AccessView::install`].
+#[derive(Debug, Clone, Default)]
+pub struct AccessView(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    table: RwLock<Table>,
+    watching: Mutex<Watching>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    acl: Option<Acl>,
+    /// The table is too old to give new permits from.
+    stale: bool,
+}
+
+/// The open sessions.
+#[derive(Debug, Default)]
+struct Watching {
+    known: HashMap<SubscriberId, Vec<Arc<Handle>>>,
+    anonymous: HashMap<u64, Arc<Handle>>,
+}
+
+impl AccessView {
+    /// A view without a table: everything is denied.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets the table, e.g. after the log was replayed, in the place of any other. It counts as
+    /// fresh. Every open session is looked at again.
+    pub fn install(&self, acl: Acl) {
+        {
+            let mut table = self.0.table.write();
+            table.acl = Some(acl);
+            table.stale = false;
+        }
+        self.tell([Affected::Everyone]);
+    }
+
+    /// Folds new events into the table, then makes the sessions that they affect review what
+    /// they may do, or end. When it returns, nothing is granted under the old table any more.
+    /// Before [`AccessView::install`] it does nothing.
+    ///
+    /// # Panics
+    /// When the events do not follow the table's position without a gap.
+    pub fn apply(&self, events: &[Recorded<'_>]) {
+        let affected: Vec<Affected> = {
+            let mut table = self.0.table.write();
+            let Some(acl) = &mut table.acl else {
+                return;
+            };
+            events.iter().map(|it| acl.apply(*it)).collect()
+        };
+        self.tell(affected);
+    }
+
+    /// The table is too old to be trusted, e.g. because the database cannot be reached: nobody
+    /// can connect, subscribe, or publish on a topic he has not published on in this connection.
+    /// What runs, runs on to its own end.
+    pub fn mark_stale(&self) {
+        self.0.table.write().stale = true;
+    }
+
+    /// The table is up to date again.
+    pub fn mark_fresh(&self) {
+        self.0.table.write().stale = false;
+    }
+
+    /// The last event in the table; `None` without a table.
+    #[must_use]
+    pub fn as_of(&self) -> Option<Position> {
+        self.0.table.read().acl.as_ref().map(Acl::as_of)
+    }
+
+    /// What it takes to check a login; `None` when there is none of that name.
+    ///
+    /// # Errors
+    /// [`Denied::NotReady`] without a fresh table.
+    pub(crate) fn login(&self, username: &str) -> Result<Option<Login>, Denied> {
+        self.ask(|acl| Ok(acl.login(username)))
+    }
+
+    /// May the client be connected?
+    pub(crate) fn permit_connect(&self, subject: Option<SubscriberId>) -> Result<(), Denied> {
+        self.ask(|acl| acl.permit_connect(subject))
+    }
+
+    /// May he subscribe?
+    pub(crate) fn permit_subscribe(
+        &self,
+        subject: Option<SubscriberId>,
+        filter: &TopicFilter,
+        now: Timestamp,
+    ) -> Result<Permit, Denied> {
+        self.ask(|acl| acl.permit_subscribe(subject, filter, now))
+    }
+
+    /// May he publish?
+    pub(crate) fn permit_publish(
+        &self,
+        subject: Option<SubscriberId>,
+        topic: &TopicName,
+        now: Timestamp,
+    ) -> Result<Permit, Denied> {
+        self.ask(|acl| acl.permit_publish(subject, topic, now))
+    }
+
+    /// All his rights, also from a stale table: they carry their own ends.
+    pub(crate) fn rights(&self, subject: Option<SubscriberId>) -> Rights {
+        let table = self.0.table.read();
+        match &table.acl {
+            Some(acl) => acl.rights(subject),
+            None => Rights::none(),
+        }
+    }
+
+    fn ask<T>(&self, question: impl FnOnce(&Acl) -> Result<T, Denied>) -> Result<T, Denied> {
+        let table = self.0.table.read();
+        match &table.acl {
+            Some(acl) if !table.stale => question(acl),
+            _ => Err(Denied::NotReady),
+        }
+    }
+
+    /// From now on the session hears of changes. It is brought up to date at once, so that
+    /// nothing is missed that happened since it was permitted.
+    pub(crate) fn watch(&self, handle: &Arc<Handle>) {
+        {
+            let mut watching = self.0.watching.lock();
+            let handle = Arc::clone(handle);
+            match handle.subject {
+                Some(subject) => watching.known.entry(subject).or_default().push(handle),
+                None => drop(watching.anonymous.insert(handle.session, handle)),
+            }
+        }
+        self.update(handle);
+    }
+
+    /// The session is over.
+    pub(crate) fn unwatch(&self, handle: &Handle) {
+        let mut watching = self.0.watching.lock();
+        let Some(subject) = handle.subject else {
+            watching.anonymous.remove(&handle.session);
+            return;
+        };
+        if let Some(handles) = watching.known.get_mut(&subject) {
+            handles.retain(|it| it.session != handle.session);
+            if handles.is_empty() {
+                watching.known.remove(&subject);
+            }
+        }
+    }
+
+    fn tell(&self, affected: impl IntoIterator<Item = Affected>) {
+        let mut subjects = BTreeSet::new();
+        let mut everyone = false;
+        for affected in affected {
+            match affected {
+                Affected::Nobody => {}
+                Affected::Subscriber(subject) => drop(subjects.insert(subject)),
+                Affected::Everyone => everyone = true,
+            }
+        }
+        let handles = if everyone {
+            self.sessions()
+        } else {
+            let watching = self.0.watching.lock();
+            let affected = subjects.iter().filter_map(|it| watching.known.get(it));
+            affected.flatten().cloned().collect()
+        };
+        handles.iter().for_each(|it| self.update(it));
+    }
+
+    /// Gives a session its present rights, or ends it. The table stays locked meanwhile, so
+    /// that a session never falls back to rights that were read before the last change.
+    fn update(&self, handle: &Handle) {
+        let table = self.0.table.read();
+        let Some(acl) = &table.acl else {
+            return handle.set_rights(Rights::none());
+        };
+        match order(acl, handle) {
+            Some(order) => handle.cut(order),
+            None => handle.set_rights(acl.rights(handle.subject)),
+        }
+    }
+
+    /// All open sessions.
+    pub(crate) fn sessions(&self) -> Vec<Arc<Handle>> {
+        let watching = self.0.watching.lock();
+        let known = watching.known.values().flatten();
+        known.chain(watching.anonymous.values()).cloned().collect()
+    }
+}
+
+/// Why the session has to end, if it has to.
+fn order(acl: &Acl, handle: &Handle) -> Option<Order> {
+    let subject = handle.subject?;
+    if acl.permit_connect(Some(subject)).is_err() {
+        Some(Order::Suspended)
+    } else if acl.password_set_at(subject) != handle.password_set_at {
+        Some(Order::PasswordChanged)
+    } else {
+        None
+    }
+}

@@ -1,0 +1,252 @@
+//! The gate as a whole: started, asked for its counters, shut down.
+
+use crate::access::AccessView;
+use crate::alarm::Alarm;
+use crate::clock::Clock;
+use crate::limits::Limits;
+use crate::listener::{Door, listen, reached};
+use crate::login::{Cost, CostError, LoginDesk};
+use crate::registry::Registry;
+use crate::retained::Retained;
+use crate::router::{self, Log, LogReader};
+use crate::session::Order;
+use crate::shard::Shard;
+use crate::statistics::{Counters, Statistics, StatisticsReader};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// How a gate is set up.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where it listens for MQTT over TCP; port 0 is any free one.
+    pub listen: SocketAddr,
+    /// Its bounds.
+    pub limits: Limits,
+    /// Tasks that pass messages on; one per processor is right. At least 1.
+    pub shards: usize,
+    /// What checking a password usually costs: unknown names take as long.
+    pub password_cost: Cost,
+}
+
+impl Settings {
+    /// The usual settings.
+    #[must_use]
+    pub fn new(listen: SocketAddr) -> Self {
+        Self {
+            listen,
+            limits: Limits::default(),
+            shards: std::thread::available_parallelism().map_or(1, usize::from),
+            password_cost: Cost::OWASP,
+        }
+    }
+}
+
+/// A gate that cannot be started.
+#[derive(Debug, thiserror::Error)]
+pub enum GateError {
+    /// The address cannot be listened on.
+    #[error(
+        "cannot listen for MQTT on {address}: {error}; is another server running there? \
+         Choose another address, for example 127.0.0.1:1883"
+    )]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// Why not.
+        error: std::io::Error,
+    },
+    /// The cost of passwords is impossible.
+    #[error(transparent)]
+    Cost(#[from] CostError),
+    /// The message log does not start.
+    #[error("{0}")]
+    Log(String),
+}
+
+/// How far a gate is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Phase {
+    /// Open to everybody.
+    Open,
+    /// Nobody is let in any more.
+    Closing,
+    /// Whoever is left is thrown out.
+    Shut,
+}
+
+/// What all sessions share.
+pub(crate) struct Context {
+    pub(crate) view: AccessView,
+    pub(crate) clock: Clock,
+    pub(crate) limits: Limits,
+    pub(crate) log: Log,
+    pub(crate) shards: Vec<Arc<Shard>>,
+    pub(crate) retained: Arc<Retained>,
+    pub(crate) registry: Registry,
+    pub(crate) alarm: Alarm,
+    pub(crate) logins: LoginDesk,
+    pub(crate) door: Arc<Door>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) phase: watch::Sender<Phase>,
+    sessions: AtomicU64,
+}
+
+impl Context {
+    /// Identity of a new session.
+    pub(crate) fn next_session(&self) -> u64 {
+        self.sessions.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// The shard that a session belongs to.
+    pub(crate) fn shard_of(&self, session: u64) -> &Arc<Shard> {
+        let count = self.shards.len() as u64;
+        let number = usize::try_from(session % count).expect("below the number of shards");
+        &self.shards[number]
+    }
+
+    /// Lets nobody in any more, and asks those who are in to go.
+    fn close(&self) {
+        self.phase.send_if_modified(|phase| {
+            let open = *phase == Phase::Open;
+            if open {
+                *phase = Phase::Closing;
+            }
+            open
+        });
+        for handle in self.view.sessions() {
+            handle.outbox.order(Order::ShuttingDown);
+        }
+    }
+}
+
+/// A running gate. Dropping it shuts it at once.
+pub struct Gate {
+    address: SocketAddr,
+    context: Arc<Context>,
+    listening: JoinHandle<()>,
+    working: Vec<JoinHandle<()>>,
+}
+
+impl Gate {
+    /// Starts a gate that asks `view` what clients may do.
+    ///
+    /// # Errors
+    /// When it cannot listen, or settings are impossible.
+    pub async fn start(
+        settings: Settings,
+        view: AccessView,
+        clock: Clock,
+    ) -> Result<Self, GateError> {
+        let Settings {
+            listen: address,
+            limits,
+            shards,
+            password_cost,
+        } = settings;
+        let logins = LoginDesk::new(limits.logins_at_once, limits.logins_waiting, password_cost)?;
+        let listener = TcpListener::bind(address)
+            .await
+            .map_err(|error| GateError::Listen { address, error })?;
+        let address = listener
+            .local_addr()
+            .map_err(|error| GateError::Listen { address, error })?;
+        let (log, readers) = router::start(shards.max(1), limits.log_bytes)
+            .map_err(|stopped| GateError::Log(stopped.to_string()))?;
+        let counters = Arc::<Counters>::default();
+        let retained = Retained::new(limits.retained_messages, limits.retained_bytes);
+        let retained = Arc::new(retained);
+        let shards = (0..readers.len())
+            .map(|it| Arc::new(Shard::new(it, Arc::clone(&retained), Arc::clone(&counters))))
+            .collect();
+        let context = Arc::new(Context {
+            view,
+            clock,
+            log,
+            shards,
+            retained,
+            registry: Registry::default(),
+            alarm: Alarm::default(),
+            logins,
+            door: Arc::new(Door::new(limits.clone(), Arc::clone(&counters))),
+            limits,
+            counters,
+            phase: watch::Sender::new(Phase::Open),
+            sessions: AtomicU64::new(0),
+        });
+        let mut working = serve_shards(&context, readers);
+        let alarm = Arc::clone(&context);
+        working.push(tokio::spawn(
+            async move { alarm.alarm.ring(&alarm.clock).await },
+        ));
+        let phase = context.phase.subscribe();
+        let listening = tokio::spawn(listen(listener, Arc::clone(&context), phase));
+        Ok(Self {
+            address,
+            context,
+            listening,
+            working,
+        })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What the gate did, for whoever wants to look at any time.
+    #[must_use]
+    pub fn statistics_reader(&self) -> StatisticsReader {
+        StatisticsReader(Arc::clone(&self.context.counters))
+    }
+
+    /// What it did so far.
+    #[must_use]
+    pub fn statistics(&self) -> Statistics {
+        self.context.counters.read()
+    }
+
+    /// Returns once the gate lets nobody in any more, be it that it was shut down or that its
+    /// message log has stopped, which only a restart mends.
+    pub async fn closed(&self) {
+        reached(&mut self.context.phase.subscribe(), Phase::Closing).await;
+    }
+
+    /// Takes leave of every client (MQTT 5.0: DISCONNECT 0x8B); whoever is not gone within
+    /// `patience` is cut off.
+    pub async fn shutdown(mut self, patience: Duration) {
+        self.context.close();
+        if tokio::time::timeout(patience, &mut self.listening)
+            .await
+            .is_err()
+        {
+            self.context.phase.send_replace(Phase::Shut);
+            let _ = (&mut self.listening).await;
+        }
+    }
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        self.context.phase.send_replace(Phase::Shut);
+        self.listening.abort();
+        self.working.iter().for_each(JoinHandle::abort);
+    }
+}
+
+fn serve_shards(context: &Arc<Context>, readers: Vec<LogReader>) -> Vec<JoinHandle<()>> {
+    let serve = |(shard, reader): (&Arc<Shard>, LogReader)| {
+        let (shard, context) = (Arc::clone(shard), Arc::clone(context));
+        tokio::spawn(async move {
+            let stopped = shard.serve(reader, context.clock.clone()).await;
+            tracing::error!(shard = shard.number, %stopped, "the gate closes");
+            context.close();
+        })
+    };
+    context.shards.iter().zip(readers).map(serve).collect()
+}

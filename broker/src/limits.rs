@@ -1,0 +1,106 @@
+//! Bounds on everything that a client can make the gate hold or do.
+
+use std::time::Duration;
+
+/// The bounds of one gate.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Open connections, all together.
+    pub connections: usize,
+    /// Open connections from one address (IPv4), or from one /64 network (IPv6).
+    pub connections_per_address: usize,
+    /// Open connections of clients without a login.
+    pub anonymous_connections: usize,
+    /// Time from the connection to a complete CONNECT.
+    pub connect_within: Duration,
+    /// Size of a CONNECT in bytes, before anybody is known.
+    pub connect_bytes: usize,
+    /// Passwords hashed at the same time. Each takes one thread and the verifier's memory cost.
+    pub logins_at_once: usize,
+    /// Passwords waiting for their turn; beyond it a CONNECT is answered "server busy".
+    pub logins_waiting: usize,
+    /// Retained messages in the store.
+    pub retained_messages: usize,
+    /// Bytes of retained messages in the store, topics and properties included.
+    pub retained_bytes: usize,
+    /// Bytes of published messages on their way to the shards; publishers wait beyond it.
+    pub log_bytes: usize,
+    /// What a client with a login may do.
+    pub known: ClientLimits,
+    /// What a client without one may do.
+    pub anonymous: ClientLimits,
+}
+
+/// The bounds of one connection.
+#[derive(Debug, Clone)]
+pub struct ClientLimits {
+    /// Largest packet from the client in bytes, fixed header included.
+    pub packet_bytes: u32,
+    /// Subscriptions at the same time.
+    pub subscriptions: usize,
+    /// Levels in a topic name or topic filter.
+    pub topic_levels: usize,
+    /// Bytes queued for the client. Beyond it QoS 0 messages are dropped; a client that lets
+    /// QoS 1 messages pile up to it is disconnected.
+    pub queued_bytes: usize,
+    /// QoS 1 messages in flight, each way.
+    pub in_flight: u16,
+    /// Longest keep-alive, if there is one. A 5.0 client that asks for more, or for none, is told
+    /// to keep this one; 3.1.1 cannot announce it, and only replaces none by this one.
+    pub keep_alive: Option<Duration>,
+    /// Topic aliases that the client may set.
+    pub topic_aliases: u16,
+    /// Length of a client identifier in bytes.
+    pub client_id_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 100_000,
+            connections_per_address: 10_000,
+            anonymous_connections: 10_000,
+            connect_within: Duration::from_secs(10),
+            connect_bytes: 64 << 10,
+            logins_at_once: std::thread::available_parallelism().map_or(1, usize::from),
+            logins_waiting: 1_000,
+            retained_messages: 100_000,
+            retained_bytes: 64 << 20,
+            log_bytes: 8 << 20,
+            known: ClientLimits::known(),
+            anonymous: ClientLimits::anonymous(),
+        }
+    }
+}
+
+impl ClientLimits {
+    /// The usual bounds of a client with a login.
+    #[must_use]
+    pub fn known() -> Self {
+        Self {
+            packet_bytes: 1 << 20,
+            subscriptions: 1_000,
+            topic_levels: 64,
+            queued_bytes: 4 << 20,
+            in_flight: 1_024,
+            keep_alive: None,
+            topic_aliases: 16,
+            client_id_bytes: 1_024,
+        }
+    }
+
+    /// The usual bounds of a client without one.
+    #[must_use]
+    pub fn anonymous() -> Self {
+        Self {
+            packet_bytes: 64 << 10,
+            subscriptions: 16,
+            topic_levels: 16,
+            queued_bytes: 256 << 10,
+            in_flight: 64,
+            keep_alive: Some(Duration::from_secs(600)),
+            topic_aliases: 16,
+            client_id_bytes: 256,
+        }
+    }
+}

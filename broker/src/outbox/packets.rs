@@ -1,0 +1,476 @@
+//! Encoded packets in a row, each with the end of the right that it is sent under.
+//!
+//! This is where a right is enforced to the message: [`Packets::next`] hands out bytes for the
+//! socket only while `now` is before the end of their right.
+
+use crate::wire::{Delivery, Version, frame_length, packet_id_of, patch_expiry, topic_of};
+use parking_lot::Mutex;
+use std::collections::VecDeque;
+use tanglegate_core::Timestamp;
+
+/// At most so many bytes are handed to a socket under one look at the clock.
+const ONE_WRITE: usize = 256 << 10;
+/// Buffers that are kept for the next session that has something to send.
+const POOLED: usize = 64;
+const POOLED_BYTES: usize = 256 << 10;
+
+static POOL: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
+
+/// Neighbouring packets under the same bounds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Segment {
+    /// Exclusive end of the right.
+    until: Timestamp,
+    /// When the message expires. A packet that does has a segment of its own.
+    expires: Timestamp,
+    /// Bytes from the first packet that was not handed over whole.
+    bytes: usize,
+    /// PUBLISH packets among them.
+    messages: u32,
+}
+
+/// How long packets may be handed over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Bounds {
+    /// Exclusive end of the right.
+    pub(crate) until: Timestamp,
+    /// When the message expires.
+    pub(crate) expires: Timestamp,
+}
+
+impl Bounds {
+    /// No bounds: packets that need no right.
+    pub(crate) const NONE: Self = Self {
+        until: Timestamp::FOREVER,
+        expires: Timestamp::FOREVER,
+    };
+}
+
+/// A queue of packets. Holds no memory while it is empty.
+#[derive(Debug, Default)]
+pub(crate) struct Packets {
+    bytes: Vec<u8>,
+    /// Where the first packet begins that was not handed over whole.
+    start: usize,
+    /// How much of it was handed over.
+    part: usize,
+    segments: VecDeque<Segment>,
+}
+
+/// What [`Packets::next`] found.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Next<'a> {
+    /// Nothing is left.
+    Empty,
+    /// Hand these over, now.
+    Bytes(&'a [u8]),
+    /// The right ended in the middle of a packet. It must not be completed, and nothing can
+    /// follow half a packet: the connection is over.
+    Cut,
+}
+
+/// Messages that were dropped instead of handed over.
+#[derive(Debug, PartialEq, Eq, Default)]
+pub(crate) struct Dropped {
+    /// Their right had ended.
+    pub(crate) ended: u64,
+    /// They had expired.
+    pub(crate) expired: u64,
+    /// Packet identifiers that they had: nobody will acknowledge them.
+    pub(crate) ids: Vec<u16>,
+}
+
+impl Packets {
+    /// True when nothing is left to hand over.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.segments.is_empty()
+    }
+
+    /// Bytes left to hand over.
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len() - self.start - self.part
+    }
+
+    /// Adds whole packets, `messages` of them PUBLISH packets.
+    pub(crate) fn push(&mut self, packets: &[u8], messages: u32, bounds: Bounds) {
+        self.open().extend_from_slice(packets);
+        self.close(packets.len(), messages, bounds);
+    }
+
+    /// Adds the packets that `write` appends; they need no right.
+    pub(crate) fn push_control(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        let bytes = self.open();
+        let before = bytes.len();
+        write(bytes);
+        let added = bytes.len() - before;
+        if added != 0 {
+            self.close(added, 0, Bounds::NONE);
+        }
+    }
+
+    /// Adds a PUBLISH; returns its bytes.
+    pub(crate) fn push_message(&mut self, delivery: &Delivery<'_>, bounds: Bounds) -> &mut [u8] {
+        let bytes = self.open();
+        let before = bytes.len();
+        delivery.put(bytes);
+        let added = bytes.len() - before;
+        self.close(added, 1, bounds);
+        &mut self.bytes[before..]
+    }
+
+    fn open(&mut self) -> &mut Vec<u8> {
+        if self.bytes.capacity() == 0 {
+            self.bytes = POOL.lock().pop().unwrap_or_default();
+        } else if self.start > 4_096 && self.start > self.bytes.len() / 2 {
+            self.bytes.drain(..self.start);
+            self.start = 0;
+        }
+        &mut self.bytes
+    }
+
+    fn close(&mut self, bytes: usize, messages: u32, bounds: Bounds) {
+        let Bounds { until, expires } = bounds;
+        match self.segments.back_mut() {
+            Some(last)
+                if (last.until, last.expires) == (until, expires)
+                    && expires == Timestamp::FOREVER =>
+            {
+                last.bytes += bytes;
+                last.messages += messages;
+            }
+            _ => self.segments.push_back(Segment {
+                until,
+                expires,
+                bytes,
+                messages,
+            }),
+        }
+    }
+
+    /// What may be handed over at `now`. Drops packets whose time is over on the way.
+    pub(crate) fn next(
+        &mut self,
+        now: Timestamp,
+        version: Version,
+        dropped: &mut Dropped,
+    ) -> Next<'_> {
+        while let Some(first) = self.segments.front() {
+            if now >= first.until {
+                if self.part != 0 {
+                    return Next::Cut;
+                }
+                dropped.ended += u64::from(first.messages);
+            } else if now >= first.expires && self.part == 0 {
+                dropped.expired += u64::from(first.messages);
+            } else {
+                break;
+            }
+            let end = self.start + first.bytes;
+            while self.start < end {
+                let packet = &self.bytes[self.start..end];
+                dropped.ids.extend(packet_id_of(packet));
+                self.start += frame_length(packet);
+            }
+            self.segments.pop_front();
+        }
+        if self.segments.is_empty() {
+            self.release();
+            return Next::Empty;
+        }
+        let end = self.live_end(now, version);
+        Next::Bytes(&self.bytes[self.start + self.part..end])
+    }
+
+    /// End of the bytes that may be handed over together at `now`; the first segment may be.
+    fn live_end(&mut self, now: Timestamp, version: Version) -> usize {
+        let (mut end, mut first) = (self.start, true);
+        for segment in &self.segments {
+            if now >= segment.until || (now >= segment.expires && !first) {
+                break;
+            }
+            let begun = first && self.part != 0;
+            if segment.expires != Timestamp::FOREVER && !begun {
+                let left = segment.expires.millis_since(now).div_ceil(1_000);
+                let seconds = u32::try_from(left).unwrap_or(u32::MAX);
+                patch_expiry(&mut self.bytes[end..end + segment.bytes], version, seconds);
+            }
+            end += segment.bytes;
+            first = false;
+            if end - self.start >= ONE_WRITE {
+                break;
+            }
+        }
+        end.min(self.start + self.part + ONE_WRITE)
+    }
+
+    /// Tells that the first `count` of the bytes were handed over; returns how many messages
+    /// are thereby complete.
+    pub(crate) fn handed_over(&mut self, count: usize) -> u64 {
+        let mut messages = 0;
+        self.part += count;
+        while let Some(first) = self.segments.front_mut() {
+            if self.part >= first.bytes {
+                self.part -= first.bytes;
+                self.start += first.bytes;
+                messages += u64::from(first.messages);
+                self.segments.pop_front();
+                continue;
+            }
+            // Part of the segment: find the packet in which the bytes ended.
+            loop {
+                let packet = &self.bytes[self.start..];
+                let length = frame_length(packet);
+                if length > self.part {
+                    break;
+                }
+                let message = u32::from(packet[0] >> 4 == 3);
+                first.messages -= message;
+                messages += u64::from(message);
+                first.bytes -= length;
+                self.start += length;
+                self.part -= length;
+            }
+            break;
+        }
+        if self.segments.is_empty() {
+            self.release();
+        }
+        messages
+    }
+
+    /// Moves the first packet into `other`; `prepare` may change its bytes there.
+    pub(crate) fn move_first(&mut self, other: &mut Self, prepare: impl FnOnce(&mut [u8])) {
+        let Some(first) = self.segments.front_mut() else {
+            return;
+        };
+        let packet = &self.bytes[self.start..];
+        let packet = &packet[..frame_length(packet)];
+        let bounds = Bounds {
+            until: first.until,
+            expires: first.expires,
+        };
+        other.push(packet, 1, bounds);
+        let from = other.bytes.len() - packet.len();
+        prepare(&mut other.bytes[from..]);
+        self.start += packet.len();
+        first.bytes -= packet.len();
+        first.messages -= 1;
+        if first.bytes == 0 {
+            self.segments.pop_front();
+        }
+        if self.segments.is_empty() {
+            self.release();
+        }
+    }
+
+    /// Looks the end of the right of every packet up again.
+    pub(crate) fn review(&mut self, until_of: impl Fn(&str) -> Timestamp) {
+        let (start, part) = (self.start, self.part);
+        let segments = std::mem::take(&mut self.segments);
+        let mut at = start;
+        for segment in segments {
+            let end = at + segment.bytes;
+            while at < end {
+                let packet = &self.bytes[at..end];
+                let packet = &packet[..frame_length(packet)];
+                let topic = topic_of(packet);
+                let bounds = Bounds {
+                    until: topic.map_or(Timestamp::FOREVER, &until_of),
+                    expires: segment.expires,
+                };
+                let length = packet.len();
+                self.close(length, u32::from(topic.is_some()), bounds);
+                at += length;
+            }
+        }
+        debug_assert_eq!((self.start, self.part), (start, part));
+    }
+
+    /// Forgets every packet that was not begun.
+    pub(crate) fn keep_begun(&mut self) {
+        if self.part == 0 {
+            self.segments.clear();
+            return self.release();
+        }
+        let length = frame_length(&self.bytes[self.start..]);
+        if let Some(first) = self.segments.front_mut() {
+            first.bytes = length;
+            first.messages = first.messages.min(1);
+        }
+        self.segments.truncate(1);
+        self.bytes.truncate(self.start + length);
+    }
+
+    /// Gives the memory back; there is nothing left in it.
+    fn release(&mut self) {
+        debug_assert!(self.segments.is_empty());
+        (self.start, self.part) = (0, 0);
+        if self.segments.capacity() > 64 {
+            self.segments = VecDeque::new();
+        }
+        let mut bytes = std::mem::take(&mut self.bytes);
+        if bytes.capacity() != 0 && bytes.capacity() <= POOLED_BYTES {
+            bytes.clear();
+            let mut pool = POOL.lock();
+            if pool.len() < POOLED {
+                pool.push(bytes);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const V5: Version = Version::V5;
+
+    fn delivery(topic: &'static str, expiry: Option<u32>) -> Delivery<'static> {
+        Delivery {
+            version: V5,
+            qos: 0,
+            retain: false,
+            topic,
+            expiry,
+            ids: &[],
+            forwarded: &[],
+            payload: b"payload",
+        }
+    }
+
+    fn until(until: u64) -> Bounds {
+        Bounds {
+            until: Timestamp(until),
+            ..Bounds::NONE
+        }
+    }
+
+    /// Hands everything over in pieces of `piece` bytes at `now`.
+    fn drain(packets: &mut Packets, now: u64, piece: usize) -> (Vec<u8>, u64, Dropped) {
+        let (mut out, mut sent, mut dropped) = (vec![], 0, Dropped::default());
+        loop {
+            match packets.next(Timestamp(now), V5, &mut dropped) {
+                Next::Bytes(bytes) => {
+                    let piece = &bytes[..bytes.len().min(piece)];
+                    out.extend_from_slice(piece);
+                    let count = piece.len();
+                    sent += packets.handed_over(count);
+                }
+                Next::Empty => return (out, sent, dropped),
+                Next::Cut => panic!("cut"),
+            }
+        }
+    }
+
+    #[test]
+    fn no_packet_is_handed_over_at_or_after_the_end_of_its_right() {
+        for piece in [1, 7, 1_000] {
+            let mut packets = Packets::default();
+            for (topic, end) in [("a", 10), ("a", 10), ("b", 20), ("c", 10), ("d", 30)] {
+                packets.push_message(&delivery(topic, None), until(end));
+            }
+            let (out, sent, dropped) = drain(&mut packets, 10, piece);
+            assert_eq!((sent, dropped.ended), (2, 3));
+            let mut expected = vec![];
+            delivery("b", None).put(&mut expected);
+            delivery("d", None).put(&mut expected);
+            assert_eq!(out, expected);
+            assert!(packets.is_empty() && packets.bytes.capacity() == 0);
+        }
+    }
+
+    #[test]
+    fn a_begun_packet_whose_right_ends_is_not_completed() {
+        let mut packets = Packets::default();
+        let mut dropped = Dropped::default();
+        packets.push_message(&delivery("a", None), until(10));
+        packets.push_message(&delivery("a", None), until(10));
+        let first = packets.len() / 2;
+        assert!(matches!(
+            packets.next(Timestamp(9), V5, &mut dropped),
+            Next::Bytes(_)
+        ));
+        assert_eq!(packets.handed_over(first + 3), 1);
+        assert_eq!(packets.next(Timestamp(10), V5, &mut dropped), Next::Cut);
+        assert_eq!(dropped, Dropped::default());
+    }
+
+    #[test]
+    fn an_expired_message_is_dropped_and_a_begun_one_completed() {
+        // [MQTT-3.3.2-5], [MQTT-3.3.2-6]
+        let expiring = |packets: &mut Packets| {
+            let bounds = Bounds {
+                expires: Timestamp(5_000),
+                ..Bounds::NONE
+            };
+            packets.push_message(&delivery("a", Some(5)), bounds);
+        };
+        let mut packets = Packets::default();
+        expiring(&mut packets);
+        expiring(&mut packets);
+        let (out, sent, _) = drain(&mut packets, 3_500, 1_000);
+        let mut expected = vec![];
+        delivery("a", Some(2)).put(&mut expected);
+        assert_eq!((&out[..expected.len()], sent), (&expected[..], 2));
+        expiring(&mut packets);
+        expiring(&mut packets);
+        let mut dropped = Dropped::default();
+        assert!(matches!(
+            packets.next(Timestamp(0), V5, &mut dropped),
+            Next::Bytes(_)
+        ));
+        packets.handed_over(3);
+        let (out, sent, dropped) = drain(&mut packets, 5_000, 1_000);
+        assert_eq!(
+            (out.len(), sent, dropped.expired),
+            (expected.len() - 3, 1, 1)
+        );
+    }
+
+    #[test]
+    fn a_review_moves_ends_both_ways_and_leaves_controls_alone() {
+        let mut packets = Packets::default();
+        packets.push_message(&delivery("a", None), until(10));
+        packets.push_control(|out| out.extend_from_slice(&[0xD0, 0]));
+        packets.push_message(&delivery("b", None), until(10));
+        packets.push_message(&delivery("c", None), until(10));
+        packets.review(|topic| Timestamp(if topic == "b" { 99 } else { 5 }));
+        let (out, sent, dropped) = drain(&mut packets, 50, 1_000);
+        assert_eq!((sent, dropped.ended, &out[..2]), (1, 2, &[0xD0, 0][..]));
+    }
+
+    #[test]
+    fn only_the_begun_packet_is_kept_for_a_farewell() {
+        let mut packets = Packets::default();
+        for topic in ["a", "b", "c"] {
+            packets.push_message(&delivery(topic, None), until(10));
+        }
+        let one = packets.len() / 3;
+        packets.handed_over(one + 2);
+        packets.keep_begun();
+        assert_eq!(packets.len(), one - 2);
+        packets.handed_over(one - 2);
+        assert!(packets.is_empty());
+    }
+
+    #[test]
+    fn long_queues_are_handed_over_in_bounded_pieces() {
+        let mut packets = Packets::default();
+        let payload = vec![0; 1_000];
+        for _ in 0..1_000 {
+            let delivery = Delivery {
+                payload: &payload,
+                ..delivery("a", None)
+            };
+            packets.push_message(&delivery, Bounds::NONE);
+        }
+        let total = packets.len();
+        let mut dropped = Dropped::default();
+        let Next::Bytes(bytes) = packets.next(Timestamp(0), V5, &mut dropped) else {
+            panic!("there is something");
+        };
+        assert_eq!(bytes.len(), ONE_WRITE);
+        let (out, sent, _) = drain(&mut packets, 0, usize::MAX);
+        assert_eq!((out.len(), sent), (total, 1_000));
+    }
+}

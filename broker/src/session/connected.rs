@@ -1,0 +1,338 @@
+//! The life of a session after its CONNACK.
+
+use super::attached::Attached;
+use super::end::End;
+use super::me::Me;
+use super::publishing::{Aliases, Permits, Unacknowledged};
+use super::replay::Replay;
+use super::socket::write_once;
+use super::{Handle, Order};
+use crate::limits::ClientLimits;
+use crate::outbox::{Dropped, Next, Packets};
+use crate::record::RecordWriter;
+use crate::wire::{Version, WillRequest, disconnect};
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tanglegate_core::{Rights, Timestamp};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep};
+
+/// Bytes of answers that may wait for the client before nothing more is read from it.
+const ANSWERS: usize = 64 << 10;
+/// Writes in one turn, so that a quick reader does not keep others from theirs.
+const WRITES: usize = 16;
+/// Time for the last words to a client.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// A connected client.
+pub(super) struct Session {
+    pub(super) stream: TcpStream,
+    pub(super) attached: Attached,
+    pub(super) version: Version,
+    /// Largest packet that the client takes, in bytes.
+    pub(super) packet_bytes: usize,
+    /// False when the client does not want reason strings.
+    pub(super) explains: bool,
+    /// Silence after which the connection is over.
+    pub(super) patience: Option<Duration>,
+    pub(super) will: Option<Box<WillRequest>>,
+    /// The beginning of a packet whose rest was not read yet.
+    pub(super) partial: Vec<u8>,
+    /// What was taken from the outbox, and answers.
+    pub(super) writing: Packets,
+    /// Bytes of answers in `writing`, at most.
+    answers: usize,
+    /// Bytes that have left `writing` so far.
+    gone: u64,
+    pub(super) rights: Rights,
+    rights_version: u64,
+    pub(super) permits: Permits,
+    pub(super) aliases: Aliases,
+    pub(super) unacknowledged: Unacknowledged,
+    pub(super) replays: VecDeque<Replay>,
+    pub(super) me: Me,
+    pub(super) last_heard: Instant,
+    pub(super) deadline: Option<Pin<Box<Sleep>>>,
+    /// Messages read since the last turn.
+    pub(super) record: RecordWriter,
+}
+
+/// What the handshake agreed on.
+pub(super) struct Terms {
+    pub(super) version: Version,
+    pub(super) packet_bytes: u32,
+    pub(super) explains: bool,
+    pub(super) keep_alive: Option<Duration>,
+    pub(super) will: Option<Box<WillRequest>>,
+    /// What the client sent after its CONNECT.
+    pub(super) rest: Vec<u8>,
+}
+
+impl Session {
+    /// A session whose CONNACK is on its way.
+    pub(super) fn new(stream: TcpStream, attached: Attached, terms: Terms) -> Self {
+        let patience = terms.keep_alive.map(|it| it * 3 / 2);
+        Self {
+            stream,
+            attached,
+            version: terms.version,
+            packet_bytes: terms.packet_bytes as usize,
+            explains: terms.explains,
+            patience,
+            will: terms.will,
+            partial: terms.rest,
+            writing: Packets::default(),
+            answers: 0,
+            gone: 0,
+            rights: Rights::none(),
+            rights_version: 0,
+            permits: Permits::default(),
+            aliases: Aliases::default(),
+            unacknowledged: Unacknowledged::default(),
+            replays: VecDeque::new(),
+            me: Me::default(),
+            last_heard: Instant::now(),
+            deadline: patience.map(|it| Box::pin(tokio::time::sleep(it))),
+            record: RecordWriter::default(),
+        }
+    }
+
+    pub(super) fn handle(&self) -> &Arc<Handle> {
+        &self.attached.handle
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.attached.context.clock.now()
+    }
+
+    pub(super) fn limits(&self) -> &ClientLimits {
+        let limits = &self.attached.context.limits;
+        match self.handle().subject {
+            Some(_) => &limits.known,
+            None => &limits.anonymous,
+        }
+    }
+
+    /// Serves the client until the end.
+    pub(super) async fn run(mut self) {
+        // What came behind the CONNECT ([MQTT-3.1.4-5]).
+        let mut result = self.handle_rest();
+        let end = loop {
+            // What was read before the end counts.
+            if let Err(end) = self.append().await.and(result) {
+                break end;
+            }
+            result = self.turn().await;
+        };
+        self.finish(end).await;
+    }
+
+    async fn turn(&mut self) -> Result<(), End> {
+        if self.flush()? {
+            // There is more, and others want to run too.
+            tokio::task::yield_now().await;
+        }
+        let woken = self.wait().await;
+        if woken.timer {
+            self.check_patience()?;
+        }
+        if woken.readable {
+            self.read()?;
+        }
+        Ok(())
+    }
+
+    /// Passes on what was read, as soon as there is room for it.
+    async fn append(&mut self) -> Result<(), End> {
+        if self.record.is_empty() {
+            return Ok(());
+        }
+        let handle = self.handle();
+        let (session, shard) = (handle.session, handle.shard.number);
+        let record = std::mem::take(&mut self.record).finish(session);
+        let appended = self.attached.context.log.append(shard, record).await;
+        appended.map_err(|_| End::LogStopped)
+    }
+
+    /// True when the rights, or anything else that ends a session, were not looked at since
+    /// their last change.
+    pub(super) fn rights_changed(&self) -> bool {
+        self.handle().outbox.rights_version() != self.rights_version
+    }
+
+    /// Looks at the rights again, and at everything that is queued under them.
+    fn review(&mut self) -> Result<(), End> {
+        let outbox = Arc::clone(&self.handle().outbox);
+        let version = outbox.rights_version();
+        if version == self.rights_version {
+            return Ok(());
+        }
+        if let Some(order) = outbox.lock().ordered() {
+            return Err(End::Ordered(order));
+        }
+        let context = &self.attached.context;
+        self.rights = context.view.rights(self.handle().subject);
+        self.rights_version = version;
+        let rights = &self.rights;
+        let until_of = |topic: &str| {
+            Me::until(topic).unwrap_or_else(|| rights.read_until(topic).unwrap_or(Timestamp(0)))
+        };
+        self.writing.review(until_of);
+        outbox.lock().review(until_of);
+        self.permits.forget();
+        self.me.rights_changed();
+        let next_end = self.rights.next_end(self.now());
+        self.attached.set_alarm(next_end);
+        Ok(())
+    }
+
+    /// Hands over what may be handed over and the socket takes; true when there is more.
+    fn flush(&mut self) -> Result<bool, End> {
+        for _ in 0..WRITES {
+            self.review()?;
+            if self.writing.is_empty() && !self.fill() {
+                return Ok(false);
+            }
+            if !self.write()? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Takes what is ready; false when there is nothing.
+    fn fill(&mut self) -> bool {
+        self.answers = 0;
+        self.tell();
+        if !self.writing.is_empty() {
+            return true;
+        }
+        let replayed = self.replay();
+        let outbox = Arc::clone(&self.handle().outbox);
+        outbox.lock().take(&mut self.writing);
+        replayed || !self.writing.is_empty()
+    }
+
+    /// Hands the next bytes to the socket; false when it takes no more.
+    fn write(&mut self) -> Result<bool, End> {
+        if self.writing.is_empty() {
+            return Ok(true);
+        }
+        let now = self.attached.context.clock.now();
+        let before = self.writing.len();
+        let mut dropped = Dropped::default();
+        let written = match self.writing.next(now, self.version, &mut dropped) {
+            Next::Empty => Ok((0, true)),
+            Next::Cut => Err(End::HalfSent),
+            Next::Bytes(bytes) => {
+                let all = bytes.len();
+                write_once(&self.stream, bytes).map(|written| (written, written == all))
+            }
+        };
+        self.count_dropped(&mut dropped, now);
+        let (written, all) = written?;
+        let messages = self.writing.handed_over(written);
+        let counters = &self.attached.context.counters;
+        counters.sent_messages.add(messages);
+        counters.sent_bytes.add(written as u64);
+        let left = self.writing.len();
+        self.gone += (before - left) as u64;
+        self.unacknowledged.left(self.gone);
+        if !all {
+            self.handle().outbox.lock().left(left);
+        }
+        Ok(all)
+    }
+
+    /// Counts what was dropped, and lets what waited for its identifiers go.
+    pub(super) fn count_dropped(&self, dropped: &mut Dropped, now: Timestamp) {
+        if !dropped.ids.is_empty() {
+            let mut queue = self.handle().outbox.lock();
+            queue.give_back(now, self.version, dropped);
+        }
+        let counters = &self.attached.context.counters;
+        counters.dropped_ended.add(dropped.ended);
+        counters.dropped_expired.add(dropped.expired);
+    }
+
+    /// Adds an answer to what is written next.
+    pub(super) fn answer(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        let before = self.writing.len();
+        self.writing.push_control(write);
+        self.answers += self.writing.len() - before;
+    }
+
+    /// Where the last answer ends, counted in bytes since the session began.
+    pub(super) fn answered_until(&self) -> u64 {
+        self.gone + self.writing.len() as u64
+    }
+
+    /// False while too many answers wait for the client.
+    pub(super) fn answers_are_taken(&self) -> bool {
+        self.answers < ANSWERS
+    }
+
+    fn check_patience(&mut self) -> Result<(), End> {
+        let (Some(patience), Some(deadline)) = (self.patience, &mut self.deadline) else {
+            return Ok(());
+        };
+        let end = self.last_heard + patience;
+        if end <= Instant::now() {
+            return Err(End::Silent);
+        }
+        deadline.as_mut().reset(end);
+        Ok(())
+    }
+
+    /// Takes leave.
+    async fn finish(mut self, end: End) {
+        self.count_end(end);
+        self.say_farewell(end).await;
+        let will = self.will.take().filter(|_| end.publishes_will());
+        let (context, handle) = (
+            Arc::clone(&self.attached.context),
+            Arc::clone(self.handle()),
+        );
+        // The places are free before the will is published: it is not for the dead.
+        drop(self);
+        if let Some(will) = will {
+            super::will::publish(&context, &handle, *will).await;
+        }
+    }
+
+    fn count_end(&self, end: End) {
+        let counters = &self.attached.context.counters;
+        match end {
+            End::Ordered(order) if order.is_cut() => counters.cut_sessions.one(),
+            End::Ordered(Order::TooSlow) | End::HalfSent => counters.cut_slow_sessions.one(),
+            End::Fault(_) => counters.faulty_sessions.one(),
+            _ => {}
+        }
+    }
+
+    /// Tells a 5.0 client why, if its socket takes it soon. Queued messages are dropped.
+    async fn say_farewell(&mut self, end: End) {
+        self.writing.keep_begun();
+        if let Some((reason, why)) = end.farewell() {
+            let why = if self.explains { &*why } else { "" };
+            let (version, limit) = (self.version, self.packet_bytes);
+            self.answer(|out| disconnect(out, version, reason, why, limit));
+        }
+        if !self.writing.is_empty() {
+            // However that goes, the connection is over.
+            let _ = tokio::time::timeout(FAREWELL, self.write_out()).await;
+            super::handshake::hang_up(&mut self.stream).await;
+        }
+    }
+
+    async fn write_out(&mut self) -> Result<(), End> {
+        while !self.writing.is_empty() {
+            if !self.write()? && self.stream.writable().await.is_err() {
+                return Err(End::Lost);
+            }
+        }
+        Ok(())
+    }
+}

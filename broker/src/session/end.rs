@@ -1,0 +1,104 @@
+//! How sessions end.
+
+use crate::wire::{Fault, Reason};
+use std::fmt;
+
+/// Why the gate wants a session to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// The same login connected with the same client identifier ([MQTT-3.1.4-3]).
+    TakenOver,
+    /// The login was suspended.
+    Suspended,
+    /// The session logged in with a password that is no longer the one.
+    PasswordChanged,
+    /// Too much QoS 1 piled up.
+    TooSlow,
+    /// The server stops.
+    ShuttingDown,
+}
+
+impl Order {
+    /// The reason of the DISCONNECT.
+    pub(super) fn reason(self) -> Reason {
+        match self {
+            Self::TakenOver => Reason::SessionTakenOver,
+            Self::Suspended => Reason::AdministrativeAction,
+            Self::PasswordChanged => Reason::NotAuthorized,
+            Self::TooSlow => Reason::QuotaExceeded,
+            Self::ShuttingDown => Reason::ServerShuttingDown,
+        }
+    }
+
+    /// True when the client lost the right to be here: its will is not published either.
+    pub(super) fn is_cut(self) -> bool {
+        matches!(self, Self::Suspended | Self::PasswordChanged)
+    }
+}
+
+impl fmt::Display for Order {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::TakenOver => "this login connected again with the same client identifier",
+            Self::Suspended => "this login is suspended; ask the operator",
+            Self::PasswordChanged => "the password was changed; log in with the new one",
+            Self::TooSlow => "too many messages wait for this client; read faster",
+            Self::ShuttingDown => "the server is shutting down; connect again later",
+        })
+    }
+}
+
+/// How a session ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// The client said goodbye.
+    Goodbye,
+    /// The client said goodbye, and wants its will published.
+    GoodbyeWithWill,
+    /// The connection broke.
+    Lost,
+    /// A right ended in the middle of a packet that the socket did not take whole.
+    HalfSent,
+    /// Nothing was heard for too long ([MQTT-3.1.2-22]).
+    Silent,
+    /// The client broke the protocol.
+    Fault(Fault),
+    /// The gate ended it.
+    Ordered(Order),
+    /// The message log has stopped.
+    LogStopped,
+}
+
+impl End {
+    /// What to tell a 5.0 client, where there is somebody to tell.
+    pub(super) fn farewell(self) -> Option<(Reason, String)> {
+        match self {
+            Self::Goodbye | Self::GoodbyeWithWill | Self::Lost | Self::HalfSent => None,
+            Self::Silent => {
+                let why = "nothing was heard for one and a half times the keep-alive";
+                Some((Reason::KeepAliveTimeout, why.to_owned()))
+            }
+            Self::Fault(fault) => Some((fault.reason(), fault.to_string())),
+            Self::Ordered(order) => Some((order.reason(), order.to_string())),
+            Self::LogStopped => {
+                let why = "the server cannot pass messages on; connect again later";
+                Some((Reason::ServerShuttingDown, why.to_owned()))
+            }
+        }
+    }
+
+    /// True when the will is published ([MQTT-3.1.2-8], [MQTT-3.14.4-3]).
+    pub(super) fn publishes_will(self) -> bool {
+        match self {
+            Self::Goodbye | Self::LogStopped => false,
+            Self::Ordered(order) => !order.is_cut(),
+            _ => true,
+        }
+    }
+}
+
+impl From<Fault> for End {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}

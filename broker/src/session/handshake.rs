@@ -1,0 +1,308 @@
+//! From the connection to the CONNACK.
+
+use super::attached::{Attached, Guest};
+use super::connected::{Session, Terms};
+use crate::gate::{Context, Phase};
+use crate::limits::ClientLimits;
+use crate::listener::{Admission, reached};
+use crate::login::LoginRefused;
+use crate::wire::{
+    Accepted, ConnectError, ConnectRequest, Fault, PacketKind, Reason, Version, accept_connect,
+    cut, refuse_connect, refuse_level,
+};
+use std::sync::Arc;
+use std::time::Duration;
+use tanglegate_core::{Denied, Position, SubscriberId, TopicName};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// Time for a refusal to reach the client, and for its last bytes to be thrown away.
+const HANG_UP: Duration = Duration::from_secs(1);
+/// Bytes that are thrown away at most.
+const THROWN_AWAY: usize = 256 << 10;
+
+/// Why a client is not let in.
+struct Refusal {
+    reason: Reason,
+    why: String,
+}
+
+impl Refusal {
+    fn new(reason: Reason, why: impl Into<String>) -> Self {
+        Self {
+            reason,
+            why: why.into(),
+        }
+    }
+
+    fn denied(denied: &Denied) -> Self {
+        let reason = match denied {
+            Denied::NotReady => Reason::ServerUnavailable,
+            _ => Reason::NotAuthorized,
+        };
+        Self::new(reason, denied.to_string())
+    }
+}
+
+/// Lets a client in, or tells it why not.
+pub(super) async fn shake(
+    mut stream: TcpStream,
+    context: Arc<Context>,
+    admission: Admission,
+) -> Option<Session> {
+    let mut phase = context.phase.subscribe();
+    let shaken = {
+        let connect = read_connect(&mut stream, &context);
+        let connect = tokio::time::timeout(context.limits.connect_within, connect);
+        tokio::select! {
+            connect = connect => connect.ok().flatten(),
+            () = reached(&mut phase, Phase::Closing) => None,
+        }
+    };
+    let (request, rest) = shaken?;
+    let version = request.version;
+    match admit(request, rest, &context, admission).await {
+        Ok((attached, terms, connack)) => {
+            if *phase.borrow() != Phase::Open {
+                attached.handle.outbox.order(super::Order::ShuttingDown);
+            }
+            let mut session = Session::new(stream, attached, terms);
+            session.answer(|out| out.extend_from_slice(&connack));
+            Some(session)
+        }
+        Err(Refusal { reason, why }) => {
+            context.counters.denied_connects.one();
+            let mut answer = vec![];
+            refuse_connect(&mut answer, version, reason, &why);
+            say(&mut stream, &answer).await;
+            None
+        }
+    }
+}
+
+/// Reads the CONNECT, and what was read behind it. `None` when there is none: the client is gone,
+/// or has been told.
+async fn read_connect(
+    stream: &mut TcpStream,
+    context: &Context,
+) -> Option<(ConnectRequest, Vec<u8>)> {
+    let limit = u32::try_from(context.limits.connect_bytes).unwrap_or(u32::MAX);
+    let mut bytes = Vec::new();
+    loop {
+        let mut chunk = [0; 1_024];
+        let new = stream.read(&mut chunk).await.ok().filter(|it| *it > 0)?;
+        bytes.extend_from_slice(&chunk[..new]);
+        context.counters.received_bytes.add(new as u64);
+        // Anything but a CONNECT first is closed without an answer ([MQTT-3.1.0-1]).
+        let frame = match cut(&bytes, limit) {
+            Ok(None) if bytes[0] == 0x10 => continue,
+            Ok(Some(frame)) if frame.kind() == Ok(PacketKind::Connect) => frame,
+            Err(fault @ Fault::TooLarge { .. }) if bytes[0] == 0x10 => {
+                turn_away(stream, context, guess_version(&bytes), fault).await;
+                return None;
+            }
+            _ => {
+                context.counters.faulty_sessions.one();
+                return None;
+            }
+        };
+        let (read, length) = (ConnectRequest::read(frame.body), frame.whole.len());
+        return match read {
+            Ok(request) => {
+                let rest = bytes.split_off(length);
+                // It may hold a password.
+                zeroize::Zeroize::zeroize(&mut bytes);
+                Some((request, rest))
+            }
+            Err(ConnectError::Level(level)) => {
+                context.counters.denied_connects.one();
+                let mut answer = vec![];
+                refuse_level(&mut answer, level);
+                say(stream, &answer).await;
+                None
+            }
+            Err(ConnectError::Fault(fault)) => {
+                turn_away(stream, context, guess_version(&bytes), fault).await;
+                None
+            }
+        };
+    }
+}
+
+/// The version of a CONNECT that cannot be read; where it does not say so, 3.1.1, in which such a
+/// client gets no answer.
+fn guess_version(bytes: &[u8]) -> Version {
+    let start = &bytes[..bytes.len().min(12)];
+    let name = start.windows(4).position(|it| it == b"MQTT");
+    match name.and_then(|at| start.get(at + 4)) {
+        Some(5) => Version::V5,
+        _ => Version::V311,
+    }
+}
+
+async fn turn_away(stream: &mut TcpStream, context: &Context, version: Version, fault: Fault) {
+    context.counters.faulty_sessions.one();
+    let mut answer = vec![];
+    refuse_connect(&mut answer, version, fault.reason(), &fault.to_string());
+    say(stream, &answer).await;
+}
+
+/// Checks who it is and what he asks for, and takes the session's places.
+async fn admit(
+    mut request: ConnectRequest,
+    rest: Vec<u8>,
+    context: &Arc<Context>,
+    mut admission: Admission,
+) -> Result<(Attached, Terms, Vec<u8>), Refusal> {
+    check_request(&request)?;
+    let who = authenticate(&mut request, context).await?;
+    let subject = who.map(|(subject, _)| subject);
+    context
+        .view
+        .permit_connect(subject)
+        .map_err(|it| Refusal::denied(&it))?;
+    if subject.is_none() && !admission.become_anonymous() {
+        let why = "too many clients without a login are connected; log in, or try again later";
+        return Err(Refusal::new(Reason::QuotaExceeded, why));
+    }
+    let limits = match subject {
+        Some(_) => &context.limits.known,
+        None => &context.limits.anonymous,
+    };
+    let most = limits.client_id_bytes;
+    if request.client_id.len() > most {
+        let why = format!("a client identifier may have at most {most} bytes here");
+        return Err(Refusal::new(Reason::ClientIdNotValid, why));
+    }
+    let (asked, keep_alive) = keep_alive(&request, limits);
+    let assigned = request.client_id.is_empty();
+    if assigned {
+        request.client_id = format!("given-{:016x}", context.next_session());
+    }
+    let mut connack = vec![];
+    let accepted = Accepted {
+        assigned_id: assigned.then_some(&request.client_id),
+        no_session_expiry: request.session_expiry != 0,
+        receive_maximum: limits.in_flight,
+        packet_bytes: limits.packet_bytes,
+        topic_aliases: limits.topic_aliases,
+        keep_alive: keep_alive.filter(|it| Some(*it) != asked),
+    };
+    accept_connect(&mut connack, request.version, &accepted);
+    let guest = Guest {
+        subject,
+        password_set_at: who.map(|(_, position)| position),
+        client_id: request.client_id.into(),
+        version: request.version,
+        packet_bytes: request.packet_bytes,
+        in_flight: request.receive_maximum.get(),
+    };
+    let attached = Attached::new(Arc::clone(context), &guest, admission);
+    let terms = Terms {
+        version: request.version,
+        packet_bytes: request.packet_bytes,
+        explains: request.problem_information,
+        keep_alive,
+        will: request.will,
+        rest,
+    };
+    Ok((attached, terms, connack))
+}
+
+/// What can be said without knowing who it is.
+fn check_request(request: &ConnectRequest) -> Result<(), Refusal> {
+    if request.extended_authentication {
+        let why = "extended authentication is not supported; send a user name and a password";
+        return Err(Refusal::new(Reason::BadAuthenticationMethod, why));
+    }
+    if request.client_id.is_empty() && !request.clean && request.version == Version::V311 {
+        // MQTT 3.1.1 [MQTT-3.1.3-8].
+        return Err(Refusal::new(
+            Reason::ClientIdNotValid,
+            "an empty identifier needs a clean session",
+        ));
+    }
+    let Some(will) = &request.will else {
+        return Ok(());
+    };
+    if TopicName::parse(&will.topic).is_err() {
+        return Err(Refusal::new(
+            Reason::TopicNameInvalid,
+            "the will's topic is not a topic",
+        ));
+    }
+    if will.qos == 2 && request.version == Version::V5 {
+        // [MQTT-3.2.2-12]
+        let why = "a will with QoS 2 is not supported; the maximum is 1";
+        return Err(Refusal::new(Reason::QosNotSupported, why));
+    }
+    Ok(())
+}
+
+/// Who it is, and the event that set the password; `None` is an anonymous client.
+async fn authenticate(
+    request: &mut ConnectRequest,
+    context: &Context,
+) -> Result<Option<(SubscriberId, Position)>, Refusal> {
+    let Some(login) = request.login.take() else {
+        return Ok(None);
+    };
+    let checked = context
+        .logins
+        .check(&context.view, &login.username, login.password);
+    match checked.await {
+        Ok(login) => Ok(Some((login.subscriber, login.password_set_at))),
+        Err(LoginRefused::Wrong) => Err(Refusal::new(
+            Reason::BadLogin,
+            "the user name or the password is wrong",
+        )),
+        Err(LoginRefused::Busy) => {
+            let why = "too many logins are being checked; try again later";
+            Err(Refusal::new(Reason::ServerBusy, why))
+        }
+        Err(LoginRefused::Denied(denied)) => Err(Refusal::denied(&denied)),
+    }
+}
+
+/// The keep-alive that the client asked for, and the one that counts.
+fn keep_alive(
+    request: &ConnectRequest,
+    limits: &ClientLimits,
+) -> (Option<Duration>, Option<Duration>) {
+    let asked =
+        (request.keep_alive != 0).then(|| Duration::from_secs(u64::from(request.keep_alive)));
+    let counts = match (asked, limits.keep_alive, request.version) {
+        (Some(asked), Some(most), Version::V5) => Some(asked.min(most)),
+        (None, most, _) => most,
+        (asked, _, _) => asked,
+    };
+    (asked, counts)
+}
+
+/// Answers and hangs up.
+async fn say(stream: &mut TcpStream, answer: &[u8]) {
+    if answer.is_empty() {
+        return;
+    }
+    // However that goes, the connection is over.
+    let _ = tokio::time::timeout(HANG_UP, stream.write_all(answer)).await;
+    hang_up(stream).await;
+}
+
+/// Closes a connection so that the client gets to read the last words: what it sent meanwhile is
+/// thrown away, because bytes left unread would reset the connection.
+pub(super) async fn hang_up(stream: &mut TcpStream) {
+    let throw_away = async {
+        let (mut chunk, mut thrown) = ([0; 1_024], 0);
+        if stream.shutdown().await.is_err() {
+            return;
+        }
+        while let Ok(count @ 1..) = stream.read(&mut chunk).await {
+            thrown += count;
+            if thrown > THROWN_AWAY {
+                return;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(HANG_UP, throw_away).await;
+}

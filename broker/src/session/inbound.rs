@@ -1,0 +1,106 @@
+//! What the client sends.
+
+use super::connected::Session;
+use super::end::End;
+use super::socket::read_once;
+use crate::outbox::Dropped;
+use crate::wire::{
+    Fault, Frame, PacketKind, SubscribeRequest, UnsubscribeRequest, acknowledged,
+    client_disconnect, cut, ping_response,
+};
+use std::sync::Arc;
+use tanglegate_core::Timestamp;
+use tokio::time::Instant;
+
+impl Session {
+    /// Reads once and handles the packets that are complete.
+    pub(super) fn read(&mut self) -> Result<(), End> {
+        let mut partial = std::mem::take(&mut self.partial);
+        let (new, result) = read_once(self, |it| &it.stream, &mut partial, Self::handle_packets);
+        self.partial = partial;
+        if new > 0 {
+            self.last_heard = Instant::now();
+            self.attached
+                .context
+                .counters
+                .received_bytes
+                .add(new as u64);
+        }
+        result
+    }
+
+    /// Handles the complete packets of what was read with the CONNECT.
+    pub(super) fn handle_rest(&mut self) -> Result<(), End> {
+        let mut rest = std::mem::take(&mut self.partial);
+        let (used, result) = self.handle_packets(&rest);
+        rest.drain(..used);
+        self.partial = rest;
+        result
+    }
+
+    /// Handles complete packets; returns how many bytes they were.
+    fn handle_packets(&mut self, bytes: &[u8]) -> (usize, Result<(), End>) {
+        let limit = self.limits().packet_bytes;
+        let now = self.now();
+        let mut used = 0;
+        loop {
+            let frame = match cut(&bytes[used..], limit) {
+                Ok(Some(frame)) => frame,
+                Ok(None) => return (used, Ok(())),
+                Err(fault) => return (used, Err(fault.into())),
+            };
+            used += frame.whole.len();
+            if let Err(end) = self.handle_packet(&frame, now) {
+                return (used, Err(end));
+            }
+        }
+    }
+
+    fn handle_packet(&mut self, frame: &Frame<'_>, now: Timestamp) -> Result<(), End> {
+        match frame.kind()? {
+            PacketKind::Publish => self.handle_publish(frame, now),
+            PacketKind::PublishAcknowledge => self.handle_acknowledgement(frame.body),
+            PacketKind::Subscribe => {
+                let request = SubscribeRequest::read(self.version, frame.body)?;
+                self.handle_subscribe(request);
+                Ok(())
+            }
+            PacketKind::Unsubscribe => {
+                let request = UnsubscribeRequest::read(self.version, frame.body)?;
+                self.handle_unsubscribe(&request);
+                Ok(())
+            }
+            PacketKind::Ping if frame.body.is_empty() => {
+                self.answer(ping_response);
+                Ok(())
+            }
+            PacketKind::Ping => Err(Fault::Malformed("a PINGREQ has no contents").into()),
+            PacketKind::Disconnect => {
+                let with_will = client_disconnect(self.version, frame.body)?;
+                Err(if with_will {
+                    End::GoodbyeWithWill
+                } else {
+                    End::Goodbye
+                })
+            }
+            // [MQTT-3.1.0-2]
+            PacketKind::Connect => Err(Fault::Protocol("there was a CONNECT already").into()),
+            // Extended authentication was refused with the CONNECT, or never asked for.
+            PacketKind::Authenticate => {
+                Err(Fault::Protocol("no extended authentication was agreed on").into())
+            }
+        }
+    }
+
+    fn handle_acknowledgement(&mut self, body: &[u8]) -> Result<(), End> {
+        let id = acknowledged(self.version, body)?;
+        let now = self.now();
+        let mut dropped = Dropped::default();
+        let outbox = Arc::clone(&self.handle().outbox);
+        outbox
+            .lock()
+            .acknowledged(id, now, self.version, &mut dropped);
+        self.count_dropped(&mut dropped, now);
+        Ok(())
+    }
+}

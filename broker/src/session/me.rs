@@ -1,0 +1,100 @@
+//! What the client is told about itself, on topics that nobody else can read.
+
+use super::connected::Session;
+use crate::outbox::Bounds;
+use crate::sys::{self, DENIED, LEASE, ME};
+use crate::wire::Delivery;
+use std::collections::VecDeque;
+use tanglegate_core::{Timestamp, TopicFilter};
+
+/// Refusals that wait to be told. More of them are not worth a client's while.
+const REFUSALS: usize = 16;
+
+/// What the client has yet to be told. It waits until the socket takes more, so that a client
+/// that does not read gets the last state and not every one.
+#[derive(Debug, Default)]
+pub(super) struct Me {
+    lease: Option<LeaseNews>,
+    denied: VecDeque<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum LeaseNews {
+    /// The client has subscribed.
+    State,
+    /// Its rights have changed.
+    Change,
+}
+
+impl Me {
+    /// True when the filter matches some topic that every client may read.
+    pub(super) fn concerns(filter: &TopicFilter) -> bool {
+        let own = TopicFilter::parse(&format!("{ME}#")).expect("a valid filter");
+        own.overlaps(filter)
+    }
+
+    /// True when the filter matches the topic of leases.
+    pub(super) fn concerns_lease(filter: &TopicFilter) -> bool {
+        filter.matches(LEASE)
+    }
+
+    /// The end of the right to read `topic`, if it is a client's own.
+    pub(super) fn until(topic: &str) -> Option<Timestamp> {
+        topic.starts_with(ME).then_some(Timestamp::FOREVER)
+    }
+
+    pub(super) fn rights_changed(&mut self) {
+        self.lease.get_or_insert(LeaseNews::Change);
+    }
+
+    pub(super) fn tell_lease_retained(&mut self) {
+        self.lease = Some(LeaseNews::State);
+    }
+
+    pub(super) fn tell_denied(&mut self, filter: &str, why: &str) {
+        if self.denied.len() < REFUSALS {
+            self.denied.push_back(sys::denied(filter, why));
+        }
+    }
+}
+
+impl Session {
+    /// Tells the client what it has yet to be told, if it has subscribed to it.
+    pub(super) fn tell(&mut self) {
+        if let Some(news) = self.me.lease.take() {
+            let handle = self.handle();
+            if let Some(ids) = handle.shard.subscribed(handle.slot, LEASE) {
+                let json = sys::lease(&self.rights, self.now());
+                self.push_news(LEASE, &json, news == LeaseNews::State, &ids);
+            }
+        }
+        if self.me.denied.is_empty() {
+            return;
+        }
+        let denied = std::mem::take(&mut self.me.denied);
+        let handle = self.handle();
+        if let Some(ids) = handle.shard.subscribed(handle.slot, DENIED) {
+            for json in denied {
+                self.push_news(DENIED, &json, false, &ids);
+            }
+        }
+    }
+
+    fn push_news(&mut self, topic: &str, json: &str, retain: bool, ids: &[u32]) {
+        let news = Delivery {
+            version: self.version,
+            qos: 0,
+            retain,
+            topic,
+            expiry: None,
+            ids,
+            forwarded: &[],
+            payload: json.as_bytes(),
+        };
+        if news.size() <= self.packet_bytes {
+            self.writing.push_message(&news, Bounds::NONE);
+        } else {
+            self.attached.context.counters.dropped_too_large.one();
+        }
+    }
+}

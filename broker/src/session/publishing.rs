@@ -1,0 +1,326 @@
+//! Messages from the client.
+
+use super::connected::Session;
+use super::end::End;
+use crate::record::Message;
+use crate::wire::{
+    Fault, Frame, Publish, PublishProperties, Reason, Version, acknowledge, refuse_publish,
+};
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use tanglegate_core::{Denied, Timestamp, TopicName};
+
+/// Topics whose permits a session remembers.
+const PERMITS: usize = 256;
+
+/// Permits to publish that the client has been given in this connection.
+#[derive(Debug, Default)]
+pub(super) struct Permits {
+    /// The topic of the last message.
+    last: Option<(Arc<str>, Timestamp)>,
+    others: HashMap<Arc<str>, Timestamp>,
+}
+
+impl Permits {
+    /// Rights have changed: all have to be asked for again.
+    pub(super) fn forget(&mut self) {
+        *self = Self::default();
+    }
+
+    /// The topic, and the exclusive end of the permit for it.
+    fn find(&mut self, topic: &[u8]) -> Option<(&Arc<str>, Timestamp)> {
+        let is_last = matches!(&self.last, Some((last, _)) if last.as_bytes() == topic);
+        if !is_last {
+            let text = std::str::from_utf8(topic).ok()?;
+            let (topic, until) = self.others.get_key_value(text)?;
+            self.last = Some((Arc::clone(topic), *until));
+        }
+        self.last.as_ref().map(|(topic, until)| (topic, *until))
+    }
+
+    fn add(&mut self, topic: &TopicName, until: Timestamp) {
+        if self.others.len() >= PERMITS {
+            self.others.clear();
+        }
+        let topic: Arc<str> = topic.as_str().into();
+        self.others.insert(Arc::clone(&topic), until);
+        self.last = Some((topic, until));
+    }
+}
+
+/// Topic aliases that the client has set (MQTT 5.0 §3.3.2.3.4).
+#[derive(Debug, Default)]
+pub(super) struct Aliases(Vec<Option<Arc<str>>>);
+
+impl Aliases {
+    fn set(&mut self, alias: u16, topic: &str, most: u16) -> Result<(), Fault> {
+        if alias == 0 || alias > most {
+            return Err(Fault::TopicAlias(alias)); // [MQTT-3.3.2-8], [MQTT-3.3.2-9]
+        }
+        let at = usize::from(alias - 1);
+        if self.0.len() <= at {
+            self.0.resize(at + 1, None);
+        }
+        self.0[at] = Some(topic.into());
+        Ok(())
+    }
+
+    fn get(&self, alias: u16) -> Result<Arc<str>, Fault> {
+        let at = usize::from(alias).checked_sub(1);
+        let topic = at.and_then(|at| self.0.get(at)).and_then(Option::as_ref);
+        topic.cloned().ok_or(Fault::TopicAlias(alias))
+    }
+}
+
+/// QoS 1 messages from the client whose acknowledgement has not left for it.
+#[derive(Debug, Default)]
+pub(super) struct Unacknowledged {
+    open: usize,
+    /// Up to where the answers have to be handed over, and how many messages that acknowledges.
+    answers: VecDeque<(u64, usize)>,
+}
+
+impl Unacknowledged {
+    fn add(&mut self, answered_until: u64) {
+        self.open += 1;
+        match self.answers.back_mut() {
+            // Answers in a row are told from each other by the first that is still open.
+            Some((until, count)) if self.open > 64 => {
+                *until = answered_until;
+                *count += 1;
+            }
+            _ => self.answers.push_back((answered_until, 1)),
+        }
+    }
+
+    /// Everything up to `gone` was handed over.
+    pub(super) fn left(&mut self, gone: u64) {
+        while let Some((until, count)) = self.answers.front()
+            && *until <= gone
+        {
+            self.open -= count;
+            self.answers.pop_front();
+        }
+    }
+}
+
+/// Why a message is not passed on.
+enum Refusal {
+    Denied(Denied),
+    /// The server's own topics.
+    Reserved,
+    /// More levels than the limit.
+    TooDeep(usize),
+}
+
+impl Refusal {
+    fn reason(&self) -> Reason {
+        match self {
+            Self::Denied(Denied::NotReady) => Reason::ImplementationSpecific,
+            Self::Denied(_) | Self::Reserved => Reason::NotAuthorized,
+            Self::TooDeep(_) => Reason::TopicNameInvalid,
+        }
+    }
+
+    fn why(&self) -> String {
+        match self {
+            Self::Denied(denied) => denied.to_string(),
+            Self::Reserved => "topics that begin with $ belong to the server".to_owned(),
+            Self::TooDeep(most) => format!("a topic may have at most {most} levels here"),
+        }
+    }
+}
+
+impl Session {
+    /// Takes a message, if the client may publish it at this moment.
+    pub(super) fn handle_publish(&mut self, frame: &Frame<'_>, now: Timestamp) -> Result<(), End> {
+        self.attached.context.counters.received_messages.one();
+        let publish = Publish::read(self.version, frame)?;
+        if publish.qos == 1 {
+            self.expect_acknowledgement()?;
+        }
+        if self.version == Version::V5 && !publish.properties.is_empty() {
+            return self.publish_with_properties(&publish, now);
+        }
+        if let Some((topic, until)) = self.permits.find(publish.topic)
+            && (until == Timestamp::FOREVER || self.attached.context.clock.now() < until)
+        {
+            // As almost all messages are: on the same topic as the last one, and permitted.
+            if frame.first == 0x30 && self.version == Version::V311 {
+                self.record.push_plain(topic, frame.whole, now);
+            } else {
+                let message = plain_message(&publish, topic);
+                self.record.push(&message, now);
+                self.accept(publish.packet_id);
+            }
+            return Ok(());
+        }
+        let topic = topic_name(publish.topic)?;
+        match self.permit_publish(&topic) {
+            Ok(()) => {
+                let message = plain_message(&publish, topic.as_str());
+                self.record.push(&message, now);
+                self.accept(publish.packet_id);
+            }
+            Err(refusal) => self.refuse(publish.packet_id, &refusal),
+        }
+        Ok(())
+    }
+
+    fn publish_with_properties(
+        &mut self,
+        publish: &Publish<'_>,
+        now: Timestamp,
+    ) -> Result<(), End> {
+        let properties = PublishProperties::read(publish.properties)?;
+        let topic = self.resolve_alias(publish.topic, properties.alias)?;
+        if let Err(refusal) = self.permit_publish(&topic) {
+            self.refuse(publish.packet_id, &refusal);
+            return Ok(());
+        }
+        let message = Message {
+            expiry: properties.expiry,
+            properties: &properties.forwarded,
+            ..plain_message(publish, topic.as_str())
+        };
+        self.record.push(&message, now);
+        self.accept(publish.packet_id);
+        Ok(())
+    }
+
+    fn resolve_alias(&mut self, topic: &[u8], alias: Option<u16>) -> Result<TopicName, Fault> {
+        let Some(alias) = alias else {
+            return topic_name(topic);
+        };
+        if topic.is_empty() {
+            return topic_name(self.aliases.get(alias)?.as_bytes());
+        }
+        let topic = topic_name(topic)?;
+        let most = self.limits().topic_aliases;
+        self.aliases.set(alias, topic.as_str(), most)?;
+        Ok(topic)
+    }
+
+    /// Counts a message that has to be acknowledged, against the receive maximum
+    /// ([MQTT-3.3.4-7]).
+    fn expect_acknowledgement(&mut self) -> Result<(), Fault> {
+        let most = usize::from(self.limits().in_flight);
+        let answered_until = self.answered_until();
+        self.unacknowledged.add(answered_until + 1);
+        if self.version == Version::V5 && self.unacknowledged.open > most {
+            return Err(Fault::ReceiveMaximum);
+        }
+        Ok(())
+    }
+
+    /// Asks for a permit, unless one is remembered that still runs.
+    fn permit_publish(&mut self, topic: &TopicName) -> Result<(), Refusal> {
+        let now = self.now();
+        if let Some((_, until)) = self.permits.find(topic.as_str().as_bytes())
+            && now < until
+        {
+            return Ok(());
+        }
+        if topic.as_str().starts_with('$') {
+            return Err(Refusal::Reserved);
+        }
+        let most = self.limits().topic_levels;
+        if topic.as_str().split('/').nth(most).is_some() {
+            return Err(Refusal::TooDeep(most));
+        }
+        let (view, subject) = (&self.attached.context.view, self.handle().subject);
+        let permit = view
+            .permit_publish(subject, topic, now)
+            .map_err(Refusal::Denied)?;
+        self.permits.add(topic, permit.until());
+        Ok(())
+    }
+
+    fn accept(&mut self, packet_id: u16) {
+        if packet_id != 0 {
+            self.answer(|out| acknowledge(out, packet_id));
+        }
+    }
+
+    /// Drops a message: 5.0 is told why, 3.1.1 has no word for it and gets its acknowledgement
+    /// (MQTT 3.1.1 §3.3.5).
+    fn refuse(&mut self, packet_id: u16, refusal: &Refusal) {
+        self.attached.context.counters.denied_publishes.one();
+        match (packet_id, self.version) {
+            (0, _) => {}
+            (id, Version::V311) => self.answer(|out| acknowledge(out, id)),
+            (id, Version::V5) => {
+                let why = if self.explains {
+                    refusal.why()
+                } else {
+                    String::new()
+                };
+                let (reason, limit) = (refusal.reason(), self.packet_bytes);
+                self.answer(|out| refuse_publish(out, id, reason, &why, limit));
+            }
+        }
+    }
+}
+
+fn topic_name(bytes: &[u8]) -> Result<TopicName, Fault> {
+    let text = std::str::from_utf8(bytes).map_err(|_| Fault::Malformed("a topic is not UTF-8"))?;
+    if text.is_empty() {
+        // [MQTT-3.3.2-8]: without an alias, there must be a topic.
+        return Err(Fault::Protocol("there is neither a topic nor an alias"));
+    }
+    TopicName::parse(text).map_err(|_| Fault::TopicName("it has a wildcard or a null character"))
+}
+
+fn plain_message<'a>(publish: &Publish<'a>, topic: &'a str) -> Message<'a> {
+    Message {
+        topic,
+        qos: publish.qos,
+        retain: publish.retain,
+        expiry: None,
+        properties: &[],
+        payload: publish.payload,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn aliases_are_bounded_and_have_to_be_set_first() {
+        let mut aliases = Aliases::default();
+        assert_eq!(aliases.get(1), Err(Fault::TopicAlias(1)));
+        assert_eq!(aliases.get(0), Err(Fault::TopicAlias(0)));
+        assert_eq!(aliases.set(0, "a", 2), Err(Fault::TopicAlias(0)));
+        assert_eq!(aliases.set(3, "a", 2), Err(Fault::TopicAlias(3)));
+        aliases.set(2, "a", 2).unwrap();
+        aliases.set(2, "b", 2).unwrap();
+        assert_eq!(aliases.get(2).as_deref(), Ok("b"));
+        assert_eq!(aliases.get(1), Err(Fault::TopicAlias(1)));
+    }
+
+    #[test]
+    fn messages_count_until_their_answers_have_left() {
+        let mut unacknowledged = Unacknowledged::default();
+        for until in 1..=200 {
+            unacknowledged.add(until * 4);
+        }
+        unacknowledged.left(8);
+        assert_eq!(unacknowledged.open, 198);
+        assert!(unacknowledged.answers.len() <= 64);
+        unacknowledged.left(800);
+        assert_eq!(unacknowledged.open, 0);
+    }
+
+    #[test]
+    fn permits_are_bounded() {
+        let mut permits = Permits::default();
+        for number in 0..1_000 {
+            let topic = TopicName::parse(&format!("t/{number}")).unwrap();
+            permits.add(&topic, Timestamp(number));
+        }
+        assert!(permits.others.len() <= PERMITS);
+        assert_eq!(permits.find(b"t/999").map(|it| it.1), Some(Timestamp(999)));
+        assert!(permits.find(b"t/1").is_none());
+    }
+}

@@ -1,0 +1,98 @@
+//! Retained messages for a new subscription, a few at a time, so that however many there are,
+//! they never take more memory than the outbox has room for.
+
+use super::connected::Session;
+use crate::outbox::{Bounds, Pushed};
+use crate::retained::RetainedMessage;
+use crate::wire::{Delivery, Options};
+use std::num::NonZero;
+use std::sync::Arc;
+use tanglegate_core::{Timestamp, TopicFilter};
+
+/// Messages looked up at a time.
+const PAGE: usize = 64;
+
+/// A subscription whose retained messages have not all been queued.
+#[derive(Debug)]
+pub(super) struct Replay {
+    pub(super) filter: TopicFilter,
+    options: Options,
+    id: Option<u32>,
+    /// The last topic that was queued or left out.
+    after: Option<Arc<str>>,
+}
+
+impl Replay {
+    pub(super) fn new(filter: TopicFilter, options: Options, id: Option<NonZero<u32>>) -> Self {
+        Self {
+            filter,
+            options,
+            id: id.map(u32::from),
+            after: None,
+        }
+    }
+}
+
+impl Session {
+    /// Queues the next retained messages; true when it got on.
+    pub(super) fn replay(&mut self) -> bool {
+        let Some(mut replay) = self.replays.pop_front() else {
+            return false;
+        };
+        let (now, retained) = (self.now(), Arc::clone(&self.attached.context.retained));
+        let (page, next) = retained.matching(&replay.filter, replay.after.as_ref(), PAGE, now);
+        let mut got_on = false;
+        for message in &page {
+            if !self.push_retained(message, &replay, now) {
+                // No room: from here, when the client has read what is queued.
+                self.replays.push_front(replay);
+                return got_on;
+            }
+            got_on = true;
+            replay.after = Some(Arc::clone(&message.topic));
+        }
+        if next.is_some() {
+            replay.after = next;
+            self.replays.push_back(replay);
+        }
+        true
+    }
+
+    /// False when there is no room for it now.
+    fn push_retained(&self, message: &RetainedMessage, replay: &Replay, now: Timestamp) -> bool {
+        let until = self
+            .rights
+            .read_until(&message.topic)
+            .unwrap_or(Timestamp(0));
+        let own = message.origin == self.handle().session;
+        if now >= until || (replay.options.no_local && own) {
+            return true;
+        }
+        let left = message.expires.millis_since(now).div_ceil(1_000);
+        let expires = message.expires != Timestamp::FOREVER;
+        let delivery = Delivery {
+            version: self.version,
+            qos: message.qos.min(replay.options.qos),
+            retain: true, // [MQTT-3.3.1-8]
+            topic: &message.topic,
+            expiry: expires.then(|| u32::try_from(left).unwrap_or(u32::MAX)),
+            ids: replay.id.as_slice(),
+            forwarded: &message.properties,
+            payload: &message.payload,
+        };
+        let counters = &self.attached.context.counters;
+        if delivery.size() > self.packet_bytes {
+            counters.dropped_too_large.one();
+            return true;
+        }
+        if delivery.size() > self.limits().queued_bytes {
+            counters.dropped_slow.one();
+            return true;
+        }
+        let bounds = Bounds {
+            until,
+            expires: message.expires,
+        };
+        self.handle().outbox.lock().push_message(&delivery, bounds) == Pushed::Queued
+    }
+}

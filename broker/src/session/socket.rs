@@ -1,0 +1,75 @@
+//! Reading and writing without keeping a buffer for every connection.
+
+use super::end::End;
+use std::cell::RefCell;
+use std::io::ErrorKind;
+use tokio::net::TcpStream;
+
+/// Bytes read at a time.
+const CHUNK: usize = 64 << 10;
+/// With a longer beginning of a packet, the rest is read behind it instead of being moved.
+const SHORT: usize = CHUNK / 2;
+
+thread_local! {
+    /// What a read is done into. Free again as soon as its packets are handled.
+    static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; CHUNK]);
+}
+
+/// Reads once behind `partial`, the beginning of a packet, and lends the bytes to `handle` if
+/// any were new. `handle` returns how many it used, and the rest stays in `partial`.
+///
+/// `source` is lent to both in turn. Returns how many bytes were new, and what `handle` said.
+pub(super) fn read_once<S>(
+    source: &mut S,
+    stream: impl Fn(&S) -> &TcpStream,
+    partial: &mut Vec<u8>,
+    handle: impl FnOnce(&mut S, &[u8]) -> (usize, Result<(), End>),
+) -> (usize, Result<(), End>) {
+    let held = partial.len();
+    if held > SHORT {
+        partial.resize(held + CHUNK, 0);
+        let read = read(stream(source), &mut partial[held..]);
+        partial.truncate(held + read.unwrap_or(0));
+        return match read {
+            Ok(0) | Err(_) => (0, read.map(drop)),
+            Ok(new) => {
+                let (used, result) = handle(source, partial);
+                partial.drain(..used);
+                (new, result)
+            }
+        };
+    }
+    SCRATCH.with_borrow_mut(|scratch| {
+        scratch[..held].copy_from_slice(partial);
+        match read(stream(source), &mut scratch[held..]) {
+            Ok(0) => (0, Ok(())),
+            Err(end) => (0, Err(end)),
+            Ok(new) => {
+                let bytes = &scratch[..held + new];
+                let (used, result) = handle(source, bytes);
+                *partial = bytes[used..].to_vec();
+                (new, result)
+            }
+        }
+    })
+}
+
+/// 0 when there is nothing to read just now.
+fn read(stream: &TcpStream, into: &mut [u8]) -> Result<usize, End> {
+    match stream.try_read(into) {
+        Ok(0) => Err(End::Lost),
+        Ok(new) => Ok(new),
+        Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(0),
+        Err(_) => Err(End::Lost),
+    }
+}
+
+/// Writes what the socket takes just now; 0 when it takes nothing.
+pub(super) fn write_once(stream: &TcpStream, bytes: &[u8]) -> Result<usize, End> {
+    match stream.try_write(bytes) {
+        Ok(0) => Err(End::Lost),
+        Ok(written) => Ok(written),
+        Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(0),
+        Err(_) => Err(End::Lost),
+    }
+}

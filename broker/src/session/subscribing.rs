@@ -1,0 +1,144 @@
+//! What the client wants to receive.
+
+use super::connected::Session;
+use super::me::Me;
+use super::replay::Replay;
+use crate::shard::Subscribed;
+use crate::wire::{
+    Options, Reason, SubscribeRequest, UnsubscribeRequest, is_shared, subscribe_answer,
+    unsubscribe_answer,
+};
+use std::num::NonZero;
+use tanglegate_core::{Denied, TopicFilter};
+
+/// Bytes of explanations in one SUBACK.
+const EXPLANATIONS: usize = 4_096;
+
+/// Why a filter is refused.
+struct Refusal {
+    reason: Reason,
+    why: String,
+}
+
+impl Session {
+    /// Grants each filter that a right overlaps.
+    pub(super) fn handle_subscribe(&mut self, request: SubscribeRequest) {
+        let (mut reasons, mut explanation) = (vec![], String::new());
+        for (filter, options) in request.entries {
+            let granted = self.subscribe(&filter, options, request.id);
+            reasons.push(match granted {
+                Ok(reason) => reason,
+                Err(Refusal { reason, why }) => {
+                    self.me.tell_denied(&filter, &why);
+                    if explanation.len() + why.len() < EXPLANATIONS {
+                        let separator = if explanation.is_empty() { "" } else { "; " };
+                        explanation += separator;
+                        explanation += &why;
+                    }
+                    reason
+                }
+            });
+        }
+        if !self.explains {
+            explanation.clear();
+        }
+        let (version, id, limit) = (self.version, request.packet_id, self.packet_bytes);
+        self.answer(|out| subscribe_answer(out, version, id, &reasons, &explanation, limit));
+    }
+
+    fn subscribe(
+        &mut self,
+        text: &str,
+        options: Options,
+        id: Option<NonZero<u32>>,
+    ) -> Result<Reason, Refusal> {
+        let filter = self.check_filter(text)?;
+        // QoS 2 is granted as 1, which the standard allows ([MQTT-3.8.4-7]).
+        let options = Options {
+            qos: options.qos.min(1),
+            ..options
+        };
+        let most = self.limits().subscriptions;
+        let handle = self.handle();
+        let subscribed = handle
+            .shard
+            .subscribe(handle.slot, filter.clone(), options, id, most);
+        let is_new = match subscribed {
+            Subscribed::New => true,
+            Subscribed::Replaced => false,
+            Subscribed::TooMany => {
+                return Err(Refusal {
+                    reason: Reason::QuotaExceeded,
+                    why: format!("a client may have at most {most} subscriptions here"),
+                });
+            }
+        };
+        if options.retain_handling == 0 || (options.retain_handling == 1 && is_new) {
+            if Me::concerns_lease(&filter) {
+                self.me.tell_lease_retained();
+            }
+            self.replays.retain(|it| it.filter != filter);
+            self.replays.push_back(Replay::new(filter, options, id));
+        }
+        Ok(if options.qos == 0 {
+            Reason::Success
+        } else {
+            Reason::GrantedQos1
+        })
+    }
+
+    fn check_filter(&self, text: &str) -> Result<TopicFilter, Refusal> {
+        if is_shared(text) {
+            return Err(Refusal {
+                reason: Reason::NoSharedSubscriptions,
+                why: "shared subscriptions are not supported".to_owned(),
+            });
+        }
+        let filter = TopicFilter::parse(text).map_err(|error| Refusal {
+            reason: Reason::TopicFilterInvalid,
+            why: error.to_string(),
+        })?;
+        let most = self.limits().topic_levels;
+        if text.split('/').nth(most).is_some() {
+            return Err(Refusal {
+                reason: Reason::TopicFilterInvalid,
+                why: format!("a filter may have at most {most} levels here"),
+            });
+        }
+        if Me::concerns(&filter) {
+            return Ok(filter);
+        }
+        let (context, subject) = (&self.attached.context, self.handle().subject);
+        match context.view.permit_subscribe(subject, &filter, self.now()) {
+            Ok(_permit) => Ok(filter),
+            Err(denied) => {
+                context.counters.denied_subscribes.one();
+                let reason = match denied {
+                    Denied::NotReady => Reason::ImplementationSpecific,
+                    _ => Reason::NotAuthorized,
+                };
+                Err(Refusal {
+                    reason,
+                    why: denied.to_string(),
+                })
+            }
+        }
+    }
+
+    /// Removes subscriptions; what is queued under them is still delivered ([MQTT-3.10.4-2] and
+    /// [MQTT-3.10.4-3]).
+    pub(super) fn handle_unsubscribe(&mut self, request: &UnsubscribeRequest) {
+        let (mut reasons, handle) = (vec![], self.handle().clone());
+        for filter in &request.filters {
+            let known = handle.shard.unsubscribe(handle.slot, filter);
+            self.replays.retain(|it| it.filter.as_str() != filter);
+            reasons.push(if known {
+                Reason::Success
+            } else {
+                Reason::NoSubscriptionExisted
+            });
+        }
+        let (version, id) = (self.version, request.packet_id);
+        self.answer(|out| unsubscribe_answer(out, version, id, &reasons));
+    }
+}

@@ -1,0 +1,50 @@
+//! Sleeping until there is something to do. One sleep watches the socket, the outbox and the
+//! keep-alive without a future of its own for each.
+
+use super::connected::Session;
+use std::future::{Future, poll_fn};
+use std::task::{Context, Poll};
+
+/// Why the session woke up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Woken {
+    /// There is something to read, or the connection is over.
+    pub(super) readable: bool,
+    /// The keep-alive may be over.
+    pub(super) timer: bool,
+    /// The outbox, the rights or the socket's room for writing have changed.
+    other: bool,
+}
+
+impl Session {
+    /// Sleeps until there is something to do.
+    pub(super) async fn wait(&mut self) -> Woken {
+        poll_fn(|cx| self.poll_woken(cx)).await
+    }
+
+    fn poll_woken(&mut self, cx: &mut Context<'_>) -> Poll<Woken> {
+        let mut woken = Woken::default();
+        let blocked = !self.writing.is_empty();
+        {
+            let mut queue = self.handle().outbox.lock();
+            queue.set_waker(cx.waker(), blocked);
+            woken.other = !blocked && queue.is_ready();
+        }
+        woken.other |= self.rights_changed();
+        if blocked {
+            woken.other |= self.stream.poll_write_ready(cx).is_ready();
+        }
+        // A client that does not take its answers gets no more questions answered.
+        if self.answers_are_taken() {
+            woken.readable = self.stream.poll_read_ready(cx).is_ready();
+        }
+        if let Some(deadline) = &mut self.deadline {
+            woken.timer = deadline.as_mut().poll(cx).is_ready();
+        }
+        if woken == Woken::default() {
+            Poll::Pending
+        } else {
+            Poll::Ready(woken)
+        }
+    }
+}

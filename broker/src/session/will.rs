@@ -1,0 +1,45 @@
+//! Wills: the last message of a client that was lost (MQTT 5.0 §3.1.2.5).
+
+use super::Handle;
+use crate::gate::Context;
+use crate::record::{Message, RecordWriter};
+use crate::wire::WillRequest;
+use tanglegate_core::TopicName;
+
+/// Publishes a will, if its client may publish it at this moment. A delay is not waited for:
+/// the session ends with its connection, and the will with the session.
+pub(super) async fn publish(context: &Context, handle: &Handle, will: WillRequest) {
+    let now = context.clock.now();
+    let permitted = match TopicName::parse(&will.topic) {
+        Ok(topic) if !will.topic.starts_with('$') => context
+            .view
+            .permit_publish(handle.subject, &topic, now)
+            .is_ok(),
+        _ => false,
+    };
+    if !permitted {
+        return context.counters.denied_wills.one();
+    }
+    let mut record = RecordWriter::default();
+    let message = Message {
+        topic: &will.topic,
+        qos: will.qos.min(1),
+        retain: will.retain,
+        expiry: will.expiry,
+        properties: &will.forwarded,
+        payload: &will.payload,
+    };
+    record.push(&message, now);
+    let record = record.finish(handle.session);
+    if context
+        .log
+        .append(handle.shard.number, record)
+        .await
+        .is_err()
+    {
+        tracing::warn!(
+            session = handle.session,
+            "a will was lost with the message log"
+        );
+    }
+}

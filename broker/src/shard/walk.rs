@@ -1,0 +1,180 @@
+//! Serving a batch record to the sessions of a shard.
+
+use super::recipients::Recipient;
+use super::{Shard, Slot, State};
+use crate::outbox::{Bounds, Pushed, Queue};
+use crate::record::{Record, Run};
+use crate::session::Order;
+use crate::wire::{Delivery, Version};
+use std::task::Waker;
+use tanglegate_core::Timestamp;
+
+/// What one walk did.
+#[derive(Debug, Default)]
+struct Tally {
+    slow: u64,
+    too_large: u64,
+    no_room_to_retain: u64,
+}
+
+/// What stays the same for all recipients of a run.
+struct Serving<'a> {
+    run: &'a Run<'a>,
+    origin: u64,
+    now: Timestamp,
+    /// Seconds left of the message's life, when it has an end.
+    expiry: Option<u32>,
+    /// The run as 5.0 packets with QoS 0 and without subscription identifiers; made once, for
+    /// the first who needs them.
+    five: &'a mut Vec<u8>,
+}
+
+impl Shard {
+    /// Puts the messages of a record into the outboxes of those who may read them.
+    pub(super) fn walk(&self, record: &Record, now: Timestamp) {
+        let (mut wakers, mut tally, mut five) = (vec![], Tally::default(), vec![]);
+        {
+            let mut state = self.state.lock();
+            for (number, run) in record.runs().enumerate() {
+                if run.retain {
+                    let place = (record.number(), number);
+                    let kept = self.retained.offer(&run, record.origin(), place);
+                    tally.no_room_to_retain += u64::from(!kept);
+                }
+                five.clear();
+                let serving = Serving {
+                    run: &run,
+                    origin: record.origin(),
+                    now,
+                    expiry: seconds_left(&run, now),
+                    five: &mut five,
+                };
+                state.serve(serving, &mut wakers, &mut tally);
+            }
+        }
+        wakers.into_iter().for_each(Waker::wake);
+        self.counters.dropped_slow.add(tally.slow);
+        self.counters.dropped_too_large.add(tally.too_large);
+        self.counters.dropped_retained.add(tally.no_room_to_retain);
+    }
+}
+
+fn seconds_left(run: &Run<'_>, now: Timestamp) -> Option<u32> {
+    let left = run.expires().millis_since(now).div_ceil(1_000);
+    run.expiry.map(|_| u32::try_from(left).unwrap_or(u32::MAX))
+}
+
+impl State {
+    fn serve(&mut self, mut serving: Serving<'_>, wakers: &mut Vec<Waker>, tally: &mut Tally) {
+        let topic = serving.run.topic;
+        for recipient in self.recipients.of(topic, &self.index, &self.slots) {
+            let slot = self.slots.get(recipient.slot);
+            if recipient.no_local && slot.session == serving.origin {
+                continue; // [MQTT-3.8.3-3]
+            }
+            if recipient.rights_version != slot.rights_version {
+                recipient.until = slot.read_until(topic);
+                recipient.rights_version = slot.rights_version;
+            }
+            // Whoever has no right gets nothing. Whose right ends between here and the socket
+            // gets nothing either: the outbox looks again.
+            if serving.now < recipient.until {
+                let mut queue = slot.outbox.lock();
+                let bearable = serving.deliver(slot, &mut queue, recipient, tally);
+                wakers.extend(queue.take_waker());
+                drop(queue);
+                if !bearable {
+                    slot.outbox.order(Order::TooSlow);
+                }
+            }
+        }
+    }
+}
+
+impl Serving<'_> {
+    /// False when a message found no room that must not be dropped.
+    fn deliver(
+        &mut self,
+        slot: &Slot,
+        queue: &mut Queue,
+        recipient: &Recipient,
+        tally: &mut Tally,
+    ) -> bool {
+        let run = self.run;
+        let qos = run.qos.min(recipient.qos);
+        let retain = run.retain && recipient.retain_as_published;
+        let bounds = Bounds {
+            until: recipient.until,
+            expires: run.expires(),
+        };
+        if qos == 0 && !retain && recipient.ids.is_empty() && self.fits(slot) {
+            let packets = self.packets(slot.version);
+            if queue.push(packets, run.count, bounds) == Pushed::Queued {
+                return true;
+            }
+        }
+        self.deliver_singly(slot, queue, recipient, bounds, tally)
+    }
+
+    /// True when no packet of the run can be too large for the client.
+    fn fits(&self, slot: &Slot) -> bool {
+        const LENGTHS_AND_EXPIRY: usize = 16;
+        let largest = self.run.largest as usize + self.run.properties.len() + LENGTHS_AND_EXPIRY;
+        largest <= slot.packet_bytes as usize
+    }
+
+    /// The run's packets with QoS 0, without retain flag and subscription identifiers.
+    fn packets(&mut self, version: Version) -> &[u8] {
+        if version == Version::V311 {
+            return self.run.packets;
+        }
+        if self.five.is_empty() {
+            for payload in self.run.payloads() {
+                let delivery = Delivery {
+                    version: Version::V5,
+                    qos: 0,
+                    retain: false,
+                    topic: self.run.topic,
+                    expiry: self.expiry,
+                    ids: &[],
+                    forwarded: self.run.properties,
+                    payload,
+                };
+                delivery.put(self.five);
+            }
+        }
+        self.five
+    }
+
+    fn deliver_singly(
+        &self,
+        slot: &Slot,
+        queue: &mut Queue,
+        recipient: &Recipient,
+        bounds: Bounds,
+        tally: &mut Tally,
+    ) -> bool {
+        let run = self.run;
+        let mut left = u64::from(run.count);
+        for payload in run.payloads() {
+            let delivery = Delivery {
+                version: slot.version,
+                qos: run.qos.min(recipient.qos),
+                retain: run.retain && recipient.retain_as_published,
+                topic: run.topic,
+                expiry: self.expiry,
+                ids: &recipient.ids,
+                forwarded: run.properties,
+                payload,
+            };
+            if delivery.size() > slot.packet_bytes as usize {
+                tally.too_large += 1; // [MQTT-3.1.2-24], [MQTT-3.1.2-25]
+            } else if queue.push_message(&delivery, bounds) == Pushed::Full {
+                tally.slow += left;
+                return delivery.qos == 0;
+            }
+            left -= 1;
+        }
+        true
+    }
+}

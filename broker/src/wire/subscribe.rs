@@ -1,0 +1,247 @@
+//! SUBSCRIBE and UNSUBSCRIBE (MQTT 5.0 §3.8, §3.10), and the identifiers and endings that a
+//! client sends.
+
+use super::publish::take_packet_id;
+use super::{Fault, Version};
+use mqtt_protocol_core::mqtt::packet::{Property, SubEntry, v3_1_1, v5_0};
+use mqtt_protocol_core::mqtt::result_code::DisconnectReasonCode;
+use std::num::NonZero;
+
+/// What a client asks to receive.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct SubscribeRequest {
+    pub(crate) packet_id: u16,
+    /// The identifier that messages are to carry.
+    pub(crate) id: Option<NonZero<u32>>,
+    /// Filters, not checked yet, and how each is to be served.
+    pub(crate) entries: Vec<(String, Options)>,
+}
+
+/// How a subscription is to be served (MQTT 5.0 §3.8.3.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Options {
+    /// 0, 1 or 2.
+    pub(crate) qos: u8,
+    /// Not the client's own messages.
+    pub(crate) no_local: bool,
+    /// Keep the retain flag as the publisher set it.
+    pub(crate) retain_as_published: bool,
+    /// 0: retained messages now; 1: only when the subscription is new; 2: none.
+    pub(crate) retain_handling: u8,
+}
+
+/// What a client no longer wants.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct UnsubscribeRequest {
+    pub(crate) packet_id: u16,
+    pub(crate) filters: Vec<String>,
+}
+
+impl SubscribeRequest {
+    /// Reads the packet after its fixed header.
+    pub(crate) fn read(version: Version, body: &[u8]) -> Result<Self, Fault> {
+        packet_id(body)?;
+        match version {
+            Version::V311 => Self::read_v311(body),
+            Version::V5 => Self::read_v5(body),
+        }
+    }
+
+    fn read_v311(body: &[u8]) -> Result<Self, Fault> {
+        let (packet, _) = v3_1_1::Subscribe::parse(body)?;
+        let entries: Vec<_> = packet.entries().iter().map(entry).collect();
+        // [MQTT-3-8.3-4] of 3.1.1: where 5.0 has its options, there is nothing yet.
+        if entries
+            .iter()
+            .any(|(_, options)| *options != options.of_v311())
+        {
+            return Err(Fault::Malformed("a reserved bit of the SUBSCRIBE is set"));
+        }
+        Ok(Self {
+            packet_id: packet.packet_id(),
+            id: None,
+            entries,
+        })
+    }
+
+    fn read_v5(body: &[u8]) -> Result<Self, Fault> {
+        let (packet, _) = v5_0::Subscribe::parse(body)?;
+        let mut id = None;
+        for property in packet.props() {
+            if let Property::SubscriptionIdentifier(it) = property {
+                let given = NonZero::new(it.val())
+                    .ok_or(Fault::Protocol("the subscription identifier is 0"))?;
+                if id.replace(given).is_some() {
+                    return Err(Fault::Protocol("there are two subscription identifiers"));
+                }
+            }
+        }
+        let entries: Vec<_> = packet.entries().iter().map(entry).collect();
+        // [MQTT-3.8.3-4]
+        if entries
+            .iter()
+            .any(|(filter, options)| options.no_local && is_shared(filter))
+        {
+            return Err(Fault::Protocol("a shared subscription cannot be No Local"));
+        }
+        Ok(Self {
+            packet_id: packet.packet_id(),
+            id,
+            entries,
+        })
+    }
+}
+
+impl Options {
+    fn of_v311(self) -> Self {
+        Self {
+            qos: self.qos,
+            ..Self::default()
+        }
+    }
+}
+
+fn entry(entry: &SubEntry) -> (String, Options) {
+    let options = entry.sub_opts();
+    let read = Options {
+        qos: options.qos() as u8,
+        no_local: options.nl(),
+        retain_as_published: options.rap(),
+        retain_handling: options.rh() as u8,
+    };
+    (entry.topic_filter().to_owned(), read)
+}
+
+/// True of a shared subscription's filter (MQTT 5.0 §4.8.2).
+pub(crate) fn is_shared(filter: &str) -> bool {
+    filter.starts_with("$share/")
+}
+
+impl UnsubscribeRequest {
+    /// Reads the packet after its fixed header.
+    pub(crate) fn read(version: Version, body: &[u8]) -> Result<Self, Fault> {
+        let packet_id = packet_id(body)?;
+        let filters = match version {
+            Version::V311 => {
+                let (packet, _) = v3_1_1::Unsubscribe::parse(body)?;
+                packet
+                    .entries()
+                    .iter()
+                    .map(|it| it.as_str().to_owned())
+                    .collect()
+            }
+            Version::V5 => {
+                let (packet, _) = v5_0::Unsubscribe::parse(body)?;
+                packet
+                    .entries()
+                    .iter()
+                    .map(|it| it.as_str().to_owned())
+                    .collect()
+            }
+        };
+        Ok(Self { packet_id, filters })
+    }
+}
+
+/// The packet identifier that a body begins with.
+pub(crate) fn packet_id(body: &[u8]) -> Result<u16, Fault> {
+    let mut rest = body;
+    take_packet_id(&mut rest)
+}
+
+/// Reads the identifier that a PUBACK acknowledges. Whatever reason it gives, the message is no
+/// longer in flight.
+pub(crate) fn acknowledged(version: Version, body: &[u8]) -> Result<u16, Fault> {
+    let id = packet_id(body)?;
+    match version {
+        _ if body.len() == 2 => {}
+        Version::V311 => return Err(Fault::Malformed("the PUBACK has bytes after its end")),
+        Version::V5 => {
+            let (_, read) = v5_0::Puback::parse(body)?;
+            if read != body.len() {
+                return Err(Fault::Malformed("the PUBACK has bytes after its end"));
+            }
+        }
+    }
+    Ok(id)
+}
+
+/// Reads a DISCONNECT: true when the will is to be published nonetheless.
+pub(crate) fn client_disconnect(version: Version, body: &[u8]) -> Result<bool, Fault> {
+    if version == Version::V311 {
+        return if body.is_empty() {
+            Ok(false)
+        } else {
+            Err(Fault::Malformed("a 3.1.1 DISCONNECT has no contents"))
+        };
+    }
+    let (packet, read) = v5_0::Disconnect::parse(body)?;
+    if read != body.len() {
+        return Err(Fault::Malformed("the DISCONNECT has bytes after its end"));
+    }
+    for property in packet.props().iter().flatten() {
+        match property {
+            // [MQTT-3.14.2-2]: the gate announced 0 in its CONNACK, and keeps nothing.
+            Property::SessionExpiryInterval(it) if it.val() != 0 => {
+                return Err(Fault::Protocol(
+                    "the session's expiry was 0 and cannot be raised",
+                ));
+            }
+            Property::ServerReference(_) => {
+                return Err(Fault::Protocol("a client names no other server"));
+            }
+            _ => {}
+        }
+    }
+    let normal = matches!(
+        packet.reason_code(),
+        None | Some(DisconnectReasonCode::NormalDisconnection)
+    );
+    Ok(!normal)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_are_read_and_reserved_bits_refused() {
+        let body = [0, 9, 2, 0x0B, 5, 0, 1, b'a', 0b0010_1101];
+        let request = SubscribeRequest::read(Version::V5, &body).unwrap();
+        assert_eq!((request.packet_id, request.id), (9, NonZero::new(5)));
+        let options = Options {
+            qos: 1,
+            no_local: true,
+            retain_as_published: true,
+            retain_handling: 2,
+        };
+        assert_eq!(request.entries, [("a".to_owned(), options)]);
+        // [MQTT-3.8.3-5]
+        for bits in [0b1000_0000, 0b0011_0000, 0b0000_0011] {
+            assert!(SubscribeRequest::read(Version::V5, &[0, 9, 0, 0, 1, b'a', bits]).is_err());
+        }
+        for bits in [0b0000_0100, 0b0000_1000, 0b0001_0000, 3] {
+            assert!(SubscribeRequest::read(Version::V311, &[0, 9, 0, 1, b'a', bits]).is_err());
+        }
+    }
+
+    #[test]
+    fn empty_or_unnumbered_requests_are_faults() {
+        // [MQTT-3.8.3-2], [MQTT-3.10.3-2], [MQTT-2.2.1-3]
+        assert!(SubscribeRequest::read(Version::V311, &[0, 9]).is_err());
+        assert!(SubscribeRequest::read(Version::V5, &[0, 9, 0]).is_err());
+        assert!(SubscribeRequest::read(Version::V311, &[0, 0, 0, 1, b'a', 0]).is_err());
+        assert!(UnsubscribeRequest::read(Version::V311, &[0, 9]).is_err());
+        assert!(UnsubscribeRequest::read(Version::V5, &[0, 0, 0, 0, 1, b'a']).is_err());
+        assert!(SubscribeRequest::read(Version::V5, &[0, 9, 2, 0x0B, 0, 0, 1, b'a', 0]).is_err());
+    }
+
+    #[test]
+    fn a_disconnect_tells_whether_the_will_is_wanted() {
+        assert_eq!(client_disconnect(Version::V311, &[]), Ok(false));
+        assert_eq!(client_disconnect(Version::V5, &[]), Ok(false));
+        assert_eq!(client_disconnect(Version::V5, &[0]), Ok(false));
+        assert_eq!(client_disconnect(Version::V5, &[4]), Ok(true));
+        assert!(client_disconnect(Version::V5, &[0, 5, 0x11, 0, 0, 0, 9]).is_err());
+    }
+}
