@@ -32,7 +32,7 @@ create table projection.subscriber (
 );
 
 create table projection.payment (
-    digest       text collate "C" not null,   -- hexadecimal
+    digest       text collate "C" not null,   -- base58, as wallets show it
     index        integer not null,
     seller       text collate "C" not null,
     payer        text collate "C" not null,

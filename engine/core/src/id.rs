@@ -16,6 +16,9 @@ pub enum IdError {
         /// How many digits it takes.
         expected: usize,
     },
+    /// Not 32 bytes in base58.
+    #[error("'{0}' is not a transaction digest: 32 bytes in base58, as wallets show it")]
+    NotADigest(String),
     /// Not a name made of lower-case letters, digits and hyphens.
     #[error(
         "'{0}' is not an offer's name: use 1 to 32 lower-case letters, digits and hyphens, \
@@ -99,10 +102,37 @@ macro_rules! hex_identity {
     };
 }
 
-hex_identity!(Digest, 32, "transaction digest", "");
 hex_identity!(Address, 32, "address", "0x");
 hex_identity!(SubscriberId, 16, "subscriber", "");
 hex_identity!(RuleId, 16, "rule", "");
+
+impl Digest {
+    /// Reads the form that wallets and explorers show: base58 of the 32 bytes.
+    ///
+    /// # Errors
+    /// When the text is anything else.
+    pub fn parse(text: &str) -> Result<Self, IdError> {
+        let not_a_digest = || IdError::NotADigest(text.chars().take(80).collect());
+        let mut bytes = [0; 32];
+        match bs58::decode(text).onto(&mut bytes) {
+            Ok(32) => Ok(Self(bytes)),
+            _ => Err(not_a_digest()),
+        }
+    }
+}
+
+/// As wallets and explorers show it: base58.
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&bs58::encode(self.0).into_string())
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Digest({self})")
+    }
+}
 
 impl fmt::Display for PaymentId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -183,6 +213,12 @@ mod tests {
             Ok(address),
             "the prefix may be missing"
         );
+        for digest in [Digest([0; 32]), Digest([0xff; 32]), Digest([7; 32])] {
+            assert_eq!(Digest::parse(&digest.to_string()), Ok(digest));
+        }
+        for text in ["", "0OIl", "abc", &"z".repeat(45), &"1".repeat(33)] {
+            assert!(Digest::parse(text).is_err(), "{text}");
+        }
         let subscriber = SubscriberId([7; 16]);
         assert_eq!(SubscriberId::parse(&subscriber.to_string()), Ok(subscriber));
     }

@@ -253,10 +253,7 @@ mod tests {
                     assert!(one.overlaps(&other), "{one} overlaps {other}");
                 }
                 if one.covers(&other) {
-                    assert!(
-                        !topics.iter().any(|it| escapes(it)),
-                        "{one} covers {other}"
-                    );
+                    assert!(!topics.iter().any(|it| escapes(it)), "{one} covers {other}");
                     assert!(one.overlaps(&other));
                 }
                 assert_eq!(one.overlaps(&other), other.overlaps(&one));
