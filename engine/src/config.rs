@@ -159,8 +159,10 @@ impl Config {
         let Some(path) = path else {
             return Ok(Self::default());
         };
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
+            path: path.to_owned(),
+            source,
+        })?;
         Self::parse(&text, path)
     }
 
@@ -254,7 +256,11 @@ impl LedgerSection {
                 example: "1000",
             });
         }
-        Ok(LedgerConfig { node_url: self.node_url, seller, poll_ms })
+        Ok(LedgerConfig {
+            node_url: self.node_url,
+            seller,
+            poll_ms,
+        })
     }
 }
 
@@ -281,15 +287,40 @@ mod tests {
 
     #[test]
     fn errors_name_the_key_and_show_a_right_value() {
-        let seller = "seller = \"0x8d2d1c260127c74476b27136c5e38c003b66b889f5c80032fb81ebc3f44f45a3\"";
+        let seller =
+            "seller = \"0x8d2d1c260127c74476b27136c5e38c003b66b889f5c80032fb81ebc3f44f45a3\"";
         let cases = [
             ("node = \"\"".to_owned(), "node", "plug-shop"),
-            ("gate.listen = \"localhost\"".to_owned(), "gate.listen", "0.0.0.0:1883"),
-            ("gate.connections = 0".to_owned(), "gate.connections", "1000"),
-            ("gate.conections = 5".to_owned(), "conections", "connections"),
-            ("gate.connections = \"many\"".to_owned(), "connections", "line 1"),
-            (format!("[ledger]\nnode_url = \"ftp://x\"\n{seller}"), "ledger.node_url", "http://"),
-            ("[ledger]\nnode_url = \"http://x\"".to_owned(), "seller", "missing"),
+            (
+                "gate.listen = \"localhost\"".to_owned(),
+                "gate.listen",
+                "0.0.0.0:1883",
+            ),
+            (
+                "gate.connections = 0".to_owned(),
+                "gate.connections",
+                "1000",
+            ),
+            (
+                "gate.conections = 5".to_owned(),
+                "conections",
+                "connections",
+            ),
+            (
+                "gate.connections = \"many\"".to_owned(),
+                "connections",
+                "line 1",
+            ),
+            (
+                format!("[ledger]\nnode_url = \"ftp://x\"\n{seller}"),
+                "ledger.node_url",
+                "http://",
+            ),
+            (
+                "[ledger]\nnode_url = \"http://x\"".to_owned(),
+                "seller",
+                "missing",
+            ),
             (
                 "[ledger]\nnode_url = \"http://x\"\nseller = \"0x12\"".to_owned(),
                 "ledger.seller",
@@ -304,7 +335,10 @@ mod tests {
         ];
         for (text, key, remedy) in cases {
             let error = parse(&text).expect_err(&text);
-            assert!(error.contains(key) && error.contains(remedy), "{text}: {error}");
+            assert!(
+                error.contains(key) && error.contains(remedy),
+                "{text}: {error}"
+            );
         }
     }
 }

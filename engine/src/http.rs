@@ -3,7 +3,6 @@
 use std::sync::Once;
 
 /// A client's beginnings, with the one TLS provider that this program carries (ring).
-#[must_use]
 pub fn client() -> reqwest::ClientBuilder {
     static PROVIDER: Once = Once::new();
     PROVIDER.call_once(|| {

@@ -249,11 +249,11 @@ mod tests {
             for other in filters.map(filter) {
                 let both = |it: &&str| one.matches(it) && other.matches(it);
                 let escapes = |it: &&str| other.matches(it) && !one.matches(it);
-                if topics.iter().any(|it| both(it)) {
+                if topics.iter().any(both) {
                     assert!(one.overlaps(&other), "{one} overlaps {other}");
                 }
                 if one.covers(&other) {
-                    assert!(!topics.iter().any(|it| escapes(it)), "{one} covers {other}");
+                    assert!(!topics.iter().any(escapes), "{one} covers {other}");
                     assert!(one.overlaps(&other));
                 }
                 assert_eq!(one.overlaps(&other), other.overlaps(&one));

@@ -33,8 +33,15 @@ impl Devnet {
             faucet_amount: self.faucet_amount.0,
         })
         .await?;
-        println!("development ledger {} at {}", devnet.chain_identifier(), devnet.url());
-        println!("faucet: tanglegate wallet faucet --node {} KEYFILE", devnet.url());
+        println!(
+            "development ledger {} at {}",
+            devnet.chain_identifier(),
+            devnet.url()
+        );
+        println!(
+            "faucet: tanglegate wallet faucet --node {} KEYFILE",
+            devnet.url()
+        );
         asked_to_end().await?;
         devnet.shutdown().await;
         Ok(())

@@ -45,13 +45,29 @@ impl Lease {
             Self::Payments { json } => {
                 let rows = control.get(&["v1", "payments"]).await?;
                 let columns = [
-                    "recorded_at", "amount", "state", "reason", "username", "offer", "spent",
-                    "credit", "checkpoint", "digest",
+                    "recorded_at",
+                    "amount",
+                    "state",
+                    "reason",
+                    "username",
+                    "offer",
+                    "spent",
+                    "credit",
+                    "checkpoint",
+                    "digest",
                 ];
                 table::print(&rows, &columns, json)?;
             }
-            Self::Revoke { username, filter, access } => {
-                let request = LeaseRequest { username, filter, access };
+            Self::Revoke {
+                username,
+                filter,
+                access,
+            } => {
+                let request = LeaseRequest {
+                    username,
+                    filter,
+                    access,
+                };
                 say(&control.post(&["v1", "leases", "revoke"], &request).await?);
             }
         }

@@ -28,7 +28,12 @@ pub(super) enum Log {
 
 impl Log {
     pub(super) async fn run(self, common: &Common) -> anyhow::Result<()> {
-        let Self::Tail { follow, lines, after, json } = self;
+        let Self::Tail {
+            follow,
+            lines,
+            after,
+            json,
+        } = self;
         let control = common.control()?;
         tokio::select! {
             shown = tail(&control, after, lines, follow, json) => shown,
@@ -67,7 +72,13 @@ fn show(event: &EventLine, json: bool) -> anyhow::Result<()> {
     if json {
         writeln!(out, "{}", serde_json::to_string(event)?)?;
     } else {
-        let EventLine { position, kind, text, origin, .. } = event;
+        let EventLine {
+            position,
+            kind,
+            text,
+            origin,
+            ..
+        } = event;
         let at = Timestamp(event.recorded_at);
         writeln!(out, "{position:>8}  {at}  {kind:<22} {text}  [{origin}]")?;
     }

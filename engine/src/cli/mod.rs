@@ -38,7 +38,12 @@ pub(crate) struct Common {
     #[arg(long, global = true, env = "TANGLEGATE_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
     /// Where the engine keeps its files; overrides data_dir of the configuration
-    #[arg(long, global = true, env = "TANGLEGATE_DATA_DIR", value_name = "FOLDER")]
+    #[arg(
+        long,
+        global = true,
+        env = "TANGLEGATE_DATA_DIR",
+        value_name = "FOLDER"
+    )]
     data_dir: Option<PathBuf>,
 }
 
@@ -108,7 +113,10 @@ pub async fn run() -> ExitCode {
     }
 }
 
-#[expect(clippy::print_stderr, reason = "the one place where a command says why it failed")]
+#[expect(
+    clippy::print_stderr,
+    reason = "the one place where a command says why it failed"
+)]
 fn complain(error: &anyhow::Error) {
     eprintln!("tanglegate: {error:#}");
 }
@@ -140,8 +148,10 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
 /// Completes when a person or the system asks the process to end.
 pub(crate) async fn asked_to_end() -> std::io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
-    let (mut interrupt, mut terminate) =
-        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let (mut interrupt, mut terminate) = (
+        signal(SignalKind::interrupt())?,
+        signal(SignalKind::terminate())?,
+    );
     tokio::select! {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}

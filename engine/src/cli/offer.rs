@@ -51,12 +51,28 @@ impl Offer {
     pub(super) async fn run(self, common: &Common) -> anyhow::Result<()> {
         let control = common.control()?;
         match self {
-            Self::Publish { id, filter, access, price, period, least, seller, valid_for } => {
+            Self::Publish {
+                id,
+                filter,
+                access,
+                price,
+                period,
+                least,
+                seller,
+                valid_for,
+            } => {
                 let valid_until = valid_for.map(end_of_sale).transpose()?;
                 let (price, least) = (price.0, least.0);
                 let period_ms = u64::try_from(period.as_millis())?;
                 let request = OfferRequest {
-                    id, seller, filter, access, price, period_ms, least, valid_until,
+                    id,
+                    seller,
+                    filter,
+                    access,
+                    price,
+                    period_ms,
+                    least,
+                    valid_until,
                 };
                 say(&control.post(&["v1", "offers"], &request).await?);
             }
@@ -64,8 +80,15 @@ impl Offer {
             Self::List { json } => {
                 let rows = control.get(&["v1", "offers"]).await?;
                 let columns = [
-                    "offer", "filter", "access", "price", "period_ms", "least", "ends_at",
-                    "withdrawn", "seller",
+                    "offer",
+                    "filter",
+                    "access",
+                    "price",
+                    "period_ms",
+                    "least",
+                    "ends_at",
+                    "withdrawn",
+                    "seller",
                 ];
                 table::print(&rows, &columns, json)?;
             }

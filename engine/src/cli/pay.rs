@@ -73,7 +73,10 @@ fn open(key: &Path, node: &str, settings: WalletSettings) -> anyhow::Result<wall
 
 impl Pay {
     pub(super) async fn run(self) -> anyhow::Result<()> {
-        let settings = WalletSettings { deadline: self.deadline, ..WalletSettings::default() };
+        let settings = WalletSettings {
+            deadline: self.deadline,
+            ..WalletSettings::default()
+        };
         let wallet = open(&self.key, &self.node, settings)?;
         let memo = memo::encode(&self.offer, &self.username);
         let receipt = wallet
@@ -84,7 +87,10 @@ impl Pay {
                 Progress::Final { checkpoint } => println!("final    in checkpoint {checkpoint}"),
             })
             .await?;
-        println!("paid     {} to {}, and {} for gas", self.amount, self.to, receipt.gas);
+        println!(
+            "paid     {} to {}, and {} for gas",
+            self.amount, self.to, receipt.gas
+        );
         Ok(())
     }
 }
@@ -110,7 +116,8 @@ impl Wallet {
 
 async fn faucet(recipient: Address, node: &str) -> anyhow::Result<()> {
     let url = format!("{}/gas", node.trim_end_matches('/'));
-    let request = serde_json::json!({ "FixedAmountRequest": { "recipient": recipient.to_string() } });
+    let request =
+        serde_json::json!({ "FixedAmountRequest": { "recipient": recipient.to_string() } });
     let response = crate::http::client()
         .timeout(Duration::from_secs(30))
         .build()?

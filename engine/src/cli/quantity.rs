@@ -20,20 +20,31 @@ pub(crate) fn amount(text: &str) -> Result<Nanos, String> {
     }
     let whole: u64 = whole.parse().map_err(|_| wrong())?;
     let part: u64 = format!("{part:0<9}").parse().map_err(|_| wrong())?;
-    let nanos = whole.checked_mul(Nanos::IOTA.0).and_then(|it| it.checked_add(part));
+    let nanos = whole
+        .checked_mul(Nanos::IOTA.0)
+        .and_then(|it| it.checked_add(part));
     nanos.map(Nanos).ok_or_else(wrong)
 }
 
 /// Reads `250ms`, `30s`, `15m`, `1h` or `7d`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("'{text}' is no duration: write e.g. 250ms, 30s, 15m, 1h or 7d");
-    let units = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+    let units = [
+        ("ms", 1),
+        ("s", 1_000),
+        ("m", 60_000),
+        ("h", 3_600_000),
+        ("d", 86_400_000),
+    ];
     let (number, millis) = units
         .iter()
         .find_map(|(unit, millis)| Some((text.strip_suffix(unit)?, millis)))
         .ok_or_else(wrong)?;
     let number: u64 = number.trim().parse().map_err(|_| wrong())?;
-    number.checked_mul(*millis).map(Duration::from_millis).ok_or_else(wrong)
+    number
+        .checked_mul(*millis)
+        .map(Duration::from_millis)
+        .ok_or_else(wrong)
 }
 
 #[cfg(test)]
@@ -45,7 +56,16 @@ mod tests {
         assert_eq!(amount("0.5IOTA"), Ok(Nanos(500_000_000)));
         assert_eq!(amount("1.000000001 iota"), Ok(Nanos(1_000_000_001)));
         assert_eq!(amount("42nanos"), Ok(Nanos(42)));
-        for text in ["", "1", "IOTA", ".5IOTA", "1.0000000001IOTA", "-1IOTA", "1e3IOTA", "99999999999IOTA"] {
+        for text in [
+            "",
+            "1",
+            "IOTA",
+            ".5IOTA",
+            "1.0000000001IOTA",
+            "-1IOTA",
+            "1e3IOTA",
+            "99999999999IOTA",
+        ] {
             assert!(amount(text).is_err(), "{text}");
         }
     }

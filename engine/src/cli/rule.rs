@@ -36,8 +36,16 @@ impl Rule {
     pub(super) async fn run(self, common: &Common) -> anyhow::Result<()> {
         let control = common.control()?;
         match self {
-            Self::Give { filter, access, username } => {
-                let request = RuleRequest { username, filter, access };
+            Self::Give {
+                filter,
+                access,
+                username,
+            } => {
+                let request = RuleRequest {
+                    username,
+                    filter,
+                    access,
+                };
                 say(&control.post(&["v1", "rules"], &request).await?);
             }
             Self::Remove { id } => say(&control.delete(&["v1", "rules", &id]).await?),

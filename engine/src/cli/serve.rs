@@ -31,7 +31,9 @@ pub(super) async fn run(common: &Common) -> anyhow::Result<()> {
 pub(super) fn start_logging(format: LogFormat) {
     let usual = "info,sqlx=warn,rumqttd=error,hyper=warn,reqwest=warn";
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(usual));
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let logs = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     match format {
         LogFormat::Text => logs.with_target(false).init(),
         LogFormat::Json => logs.json().flatten_event(true).init(),

@@ -48,12 +48,18 @@ impl Subscriber {
     pub(super) async fn run(self, common: &Common) -> anyhow::Result<()> {
         let control = common.control()?;
         match self {
-            Self::Add { username, password_file } => {
+            Self::Add {
+                username,
+                password_file,
+            } => {
                 let password = password_file.as_deref().map(read_password).transpose()?;
                 let request = SubscriberRequest { username, password };
                 tell(&control.post(&["v1", "subscribers"], &request).await?);
             }
-            Self::Password { username, password_file } => {
+            Self::Password {
+                username,
+                password_file,
+            } => {
                 let password = password_file.as_deref().map(read_password).transpose()?;
                 let path = ["v1", "subscribers", &username, "password"];
                 tell(&control.post(&path, &password).await?);
@@ -68,7 +74,11 @@ impl Subscriber {
             }
             Self::List { json } => {
                 let rows = control.get(&["v1", "subscribers"]).await?;
-                table::print(&rows, &["username", "suspended", "credit", "subscriber"], json)?;
+                table::print(
+                    &rows,
+                    &["username", "suspended", "credit", "subscriber"],
+                    json,
+                )?;
             }
         }
         Ok(())
@@ -78,7 +88,10 @@ impl Subscriber {
 fn tell(answer: &PasswordAnswer) {
     say(&answer.outcome);
     if let Some(password) = &answer.password {
-        println!("password: {}   (shown this once, kept nowhere)", password.expose());
+        println!(
+            "password: {}   (shown this once, kept nowhere)",
+            password.expose()
+        );
     }
 }
 
@@ -87,12 +100,16 @@ fn tell(answer: &PasswordAnswer) {
 fn read_password(path: &Path) -> anyhow::Result<Secret> {
     let mut text = zeroize::Zeroizing::new(String::new());
     if path == Path::new("-") {
-        std::io::stdin().read_to_string(&mut text).context("cannot read standard input")?;
+        std::io::stdin()
+            .read_to_string(&mut text)
+            .context("cannot read standard input")?;
     } else {
         let mut file = std::fs::File::open(path)
             .with_context(|| format!("cannot open the password file {}", path.display()))?;
         file.read_to_string(&mut text)
             .with_context(|| format!("cannot read the password file {}", path.display()))?;
     }
-    Ok(Secret::new(text.lines().next().unwrap_or_default().to_owned()))
+    Ok(Secret::new(
+        text.lines().next().unwrap_or_default().to_owned(),
+    ))
 }

@@ -14,14 +14,22 @@ pub(crate) fn print(rows: &Value, columns: &[&str], json: bool) -> anyhow::Resul
 
 fn format(rows: &Value, columns: &[&str]) -> String {
     let rows = rows.as_array().map(Vec::as_slice).unwrap_or_default();
-    let titles = columns.iter().map(|it| it.to_uppercase().replace('_', " ")).collect();
-    let cells = rows.iter().map(|row| columns.iter().map(|it| cell(&row[*it])).collect());
+    let titles = columns
+        .iter()
+        .map(|it| it.to_uppercase().replace('_', " "))
+        .collect();
+    let cells = rows
+        .iter()
+        .map(|row| columns.iter().map(|it| cell(&row[*it])).collect());
     let table: Vec<Vec<String>> = std::iter::once(titles).chain(cells).collect();
     let width = |column: usize| table.iter().map(|it| it[column].chars().count()).max();
     let widths: Vec<usize> = (0..columns.len()).filter_map(width).collect();
     let mut text = String::new();
     for row in &table {
-        let padded = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+        let padded = row
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:width$}"));
         text.push_str(padded.collect::<Vec<_>>().join("  ").trim_end());
         text.push('\n');
     }

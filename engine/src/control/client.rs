@@ -45,7 +45,10 @@ impl Control {
             .timeout(Duration::from_secs(30))
             .build()
             .map_err(|it| ControlError::Foreign(it.to_string()))?;
-        Ok(Self { path: path.to_owned(), http })
+        Ok(Self {
+            path: path.to_owned(),
+            http,
+        })
     }
 
     /// Looks something up.
@@ -68,7 +71,8 @@ impl Control {
         let mut url = url(&["v1", "events"])?;
         url.query_pairs_mut().append_pair("most", &most.to_string());
         if let Some(after) = after {
-            url.query_pairs_mut().append_pair("after", &after.to_string());
+            url.query_pairs_mut()
+                .append_pair("after", &after.to_string());
         }
         self.answer(self.http.get(url)).await
     }
@@ -113,12 +117,17 @@ impl Control {
         &self,
         request: reqwest::RequestBuilder,
     ) -> Result<T, ControlError> {
-        let absent = |source| ControlError::Absent { path: self.path.clone(), source };
+        let absent = |source| ControlError::Absent {
+            path: self.path.clone(),
+            source,
+        };
         let response = request.send().await.map_err(absent)?;
         let (status, body) = (response.status(), response.bytes().await.map_err(absent)?);
         if !status.is_success() {
             let said: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
-            let reason = said["error"].as_str().map_or_else(|| status.to_string(), str::to_owned);
+            let reason = said["error"]
+                .as_str()
+                .map_or_else(|| status.to_string(), str::to_owned);
             return Err(ControlError::Refused(reason));
         }
         serde_json::from_slice(&body).map_err(|it| ControlError::Foreign(it.to_string()))

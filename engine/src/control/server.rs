@@ -53,7 +53,13 @@ impl Desk {
         cost: Cost,
         status: Status,
     ) -> Self {
-        Self { writer, tables: Tables::new(options), seller, cost, status }
+        Self {
+            writer,
+            tables: Tables::new(options),
+            seller,
+            cost,
+            status,
+        }
     }
 }
 
@@ -89,13 +95,20 @@ impl ControlServer {
                 tracing::error!(%error, "the control socket failed");
             }
         });
-        Ok(Self { path: path.to_owned(), stop, task })
+        Ok(Self {
+            path: path.to_owned(),
+            stop,
+            task,
+        })
     }
 
     /// Answers what is under way, then closes the door.
     pub async fn close(self) {
         let _ = self.stop.send(());
-        if tokio::time::timeout(Duration::from_secs(2), self.task).await.is_err() {
+        if tokio::time::timeout(Duration::from_secs(2), self.task)
+            .await
+            .is_err()
+        {
             tracing::warn!("an operator's request was cut off by the shutdown");
         }
         drop(std::fs::remove_file(&self.path));
@@ -189,7 +202,9 @@ impl Desk {
     ) -> Result<(PasswordVerifier, Option<Secret>), Fault> {
         let (password, made) = match given {
             Some(password) if password.expose().is_empty() => {
-                return Err(bad("the password is empty: give one, or let the engine make one"));
+                return Err(bad(
+                    "the password is empty: give one, or let the engine make one",
+                ));
             }
             Some(password) => (password, None),
             None => {
@@ -244,10 +259,13 @@ async fn publish_offer(
         seller,
         filter: TopicFilter::parse(&asked.filter).map_err(bad)?,
         access: parse_access(&asked.access)?,
-        tariff: Tariff::new(Nanos(asked.price), asked.period_ms, Nanos(asked.least)).map_err(bad)?,
+        tariff: Tariff::new(Nanos(asked.price), asked.period_ms, Nanos(asked.least))
+            .map_err(bad)?,
         valid_until: asked.valid_until.map_or(Timestamp::FOREVER, Timestamp),
     };
-    desk.submit(&headers, Command::PublishOffer(offer)).await.map(Json)
+    desk.submit(&headers, Command::PublishOffer(offer))
+        .await
+        .map(Json)
 }
 
 async fn withdraw_offer(
@@ -256,7 +274,9 @@ async fn withdraw_offer(
     Path(id): Path<String>,
 ) -> Answered<Outcome> {
     let offer = OfferId::parse(&id).map_err(bad)?;
-    desk.submit(&headers, Command::WithdrawOffer(offer)).await.map(Json)
+    desk.submit(&headers, Command::WithdrawOffer(offer))
+        .await
+        .map(Json)
 }
 
 async fn give_rule(
@@ -272,9 +292,17 @@ async fn give_rule(
     let id = RuleId(random());
     let filter = TopicFilter::parse(&asked.filter).map_err(bad)?;
     let access = parse_access(&asked.access)?;
-    let command = Command::GiveRule(Rule { id, audience, filter, access });
+    let command = Command::GiveRule(Rule {
+        id,
+        audience,
+        filter,
+        access,
+    });
     let outcome = desk.submit(&headers, command).await?;
-    Ok(Json(Outcome { id: Some(id.to_string()).filter(|_| !outcome.before), ..outcome }))
+    Ok(Json(Outcome {
+        id: Some(id.to_string()).filter(|_| !outcome.before),
+        ..outcome
+    }))
 }
 
 async fn remove_rule(
@@ -283,7 +311,9 @@ async fn remove_rule(
     Path(id): Path<String>,
 ) -> Answered<Outcome> {
     let rule = RuleId::parse(&id).map_err(bad)?;
-    desk.submit(&headers, Command::RemoveRule(rule)).await.map(Json)
+    desk.submit(&headers, Command::RemoveRule(rule))
+        .await
+        .map(Json)
 }
 
 async fn register(
@@ -295,7 +325,11 @@ async fn register(
     let username = Username::parse(&asked.username).map_err(bad)?;
     let (verifier, made) = desk.verifier(asked.password).await?;
     let subscriber = SubscriberId(random());
-    let command = Command::RegisterSubscriber { subscriber, username, verifier };
+    let command = Command::RegisterSubscriber {
+        subscriber,
+        username,
+        verifier,
+    };
     answer_password(desk.submit(&headers, command).await?, made)
 }
 
@@ -323,7 +357,10 @@ fn answer_password(outcome: Outcome, made: Option<Secret>) -> Answered<PasswordA
                 .to_owned(),
         ));
     }
-    Ok(Json(PasswordAnswer { outcome, password: made }))
+    Ok(Json(PasswordAnswer {
+        outcome,
+        password: made,
+    }))
 }
 
 async fn suspend(
@@ -332,7 +369,9 @@ async fn suspend(
     Path(name): Path<String>,
 ) -> Answered<Outcome> {
     let username = Username::parse(&name).map_err(bad)?;
-    desk.submit(&headers, Command::Suspend(username)).await.map(Json)
+    desk.submit(&headers, Command::Suspend(username))
+        .await
+        .map(Json)
 }
 
 async fn reinstate(
@@ -341,7 +380,9 @@ async fn reinstate(
     Path(name): Path<String>,
 ) -> Answered<Outcome> {
     let username = Username::parse(&name).map_err(bad)?;
-    desk.submit(&headers, Command::Reinstate(username)).await.map(Json)
+    desk.submit(&headers, Command::Reinstate(username))
+        .await
+        .map(Json)
 }
 
 async fn revoke(
@@ -353,22 +394,36 @@ async fn revoke(
     let username = Username::parse(&asked.username).map_err(bad)?;
     let filter = TopicFilter::parse(&asked.filter).map_err(bad)?;
     let access = parse_access(&asked.access)?;
-    desk.submit(&headers, Command::RevokeLease { username, filter, access }).await.map(Json)
+    desk.submit(
+        &headers,
+        Command::RevokeLease {
+            username,
+            filter,
+            access,
+        },
+    )
+    .await
+    .map(Json)
 }
 
 fn parse_access(word: &str) -> Result<Access, Fault> {
     Access::parse(word).ok_or_else(|| {
-        bad(format!("'{word}' is no access: say read, write or readwrite"))
+        bad(format!(
+            "'{word}' is no access: say read, write or readwrite"
+        ))
     })
 }
 
 impl Desk {
     async fn subscriber(&self, name: &str) -> Result<SubscriberId, Fault> {
         let username = Username::parse(name).map_err(bad)?;
-        self.tables.subscriber(username.as_str()).await?.ok_or_else(|| {
-            let text = format!("there is no subscriber named '{name}'; register it first");
-            Fault(StatusCode::CONFLICT, text)
-        })
+        self.tables
+            .subscriber(username.as_str())
+            .await?
+            .ok_or_else(|| {
+                let text = format!("there is no subscriber named '{name}'; register it first");
+                Fault(StatusCode::CONFLICT, text)
+            })
     }
 }
 
@@ -403,7 +458,10 @@ struct EventsQuery {
     most: Option<i64>,
 }
 
-async fn events(State(desk): State<Desk>, Query(asked): Query<EventsQuery>) -> Result<Response, Fault> {
+async fn events(
+    State(desk): State<Desk>,
+    Query(asked): Query<EventsQuery>,
+) -> Result<Response, Fault> {
     let most = asked.most.unwrap_or(100);
     let after = match asked.after {
         Some(after) => after,

@@ -24,7 +24,9 @@ impl Tables {
             .idle_timeout(Duration::from_secs(60))
             .after_connect(|connection, _| {
                 Box::pin(async move {
-                    sqlx::query("set role tanglegate_reader").execute(connection).await?;
+                    sqlx::query("set role tanglegate_reader")
+                        .execute(connection)
+                        .await?;
                     Ok(())
                 })
             })
@@ -34,7 +36,10 @@ impl Tables {
 
     /// The rows of a query as one JSON array, made by the database.
     async fn rows(&self, query: &'static str) -> Result<String, sqlx::Error> {
-        sqlx::query_scalar(query).bind(MOST).fetch_one(&self.pool).await
+        sqlx::query_scalar(query)
+            .bind(MOST)
+            .fetch_one(&self.pool)
+            .await
     }
 
     pub(super) async fn offers(&self) -> Result<String, sqlx::Error> {
@@ -96,7 +101,11 @@ impl Tables {
     }
 
     /// Events after a position, oldest first. Personal data stays sealed.
-    pub(super) async fn events(&self, after: i64, most: i64) -> Result<Vec<EventLine>, sqlx::Error> {
+    pub(super) async fn events(
+        &self,
+        after: i64,
+        most: i64,
+    ) -> Result<Vec<EventLine>, sqlx::Error> {
         let rows = sqlx::query(
             "select position, (extract(epoch from recorded_at) * 1000)::bigint, kind, \
              schema_version, stream, meta, body from event_log.event where position > $1 \
@@ -111,7 +120,9 @@ impl Tables {
 
     /// The position of the last event.
     pub(super) async fn head(&self) -> Result<i64, sqlx::Error> {
-        sqlx::query_scalar("select max(size) from event_log.batch").fetch_one(&self.pool).await
+        sqlx::query_scalar("select max(size) from event_log.batch")
+            .fetch_one(&self.pool)
+            .await
     }
 }
 

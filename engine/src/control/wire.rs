@@ -112,7 +112,11 @@ pub struct Outcome {
 
 impl Outcome {
     pub(crate) fn at(position: Option<Position>, before: bool) -> Self {
-        Self { position: position.map(|it| it.0), before, id: None }
+        Self {
+            position: position.map(|it| it.0),
+            before,
+            id: None,
+        }
     }
 }
 

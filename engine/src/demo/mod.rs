@@ -82,13 +82,19 @@ async fn play(stage: &Stage, paid: Duration) -> anyhow::Result<Verdict> {
     buyer.leave().await;
     heading(6, "What the event log says about it (tanglegate log tail)");
     for event in stage.events().await? {
-        say(&format!("   {:>3}  {:<22} {}", event.position, event.kind, event.text));
+        say(&format!(
+            "   {:>3}  {:<22} {}",
+            event.position, event.kind, event.text
+        ));
     }
     Ok(verdict)
 }
 
 async fn free_data(stage: &Stage) -> anyhow::Result<()> {
-    heading(1, "Anybody reads the one-minute average on sensor/1m for free");
+    heading(
+        1,
+        "Anybody reads the one-minute average on sensor/1m for free",
+    );
     let mut stranger = Reader::connect(stage.gate(), "stranger", None).await?;
     stranger.subscribe("sensor/1m").await?;
     for _ in 0..3 {
@@ -101,7 +107,10 @@ async fn free_data(stage: &Stage) -> anyhow::Result<()> {
 }
 
 async fn refusal(stage: &Stage) -> anyhow::Result<Reader> {
-    heading(2, "The live readings are for sale: without payment they are refused, with the reason");
+    heading(
+        2,
+        "The live readings are for sale: without payment they are refused, with the reason",
+    );
     let mut buyer = Reader::connect(stage.gate(), "ana", Some(stage.password("ana")?)).await?;
     buyer.subscribe("sensor/live").await?;
     match expect(&mut buyer, "an answer to the subscription").await? {
@@ -113,21 +122,31 @@ async fn refusal(stage: &Stage) -> anyhow::Result<Reader> {
 
 async fn purchase(stage: &Stage, paid: Duration) -> anyhow::Result<Timestamp> {
     let amount = price_of(paid);
-    heading(3, &format!("Ana pays {amount} on the ledger, for {} s", paid.as_secs()));
+    heading(
+        3,
+        &format!("Ana pays {amount} on the ledger, for {} s", paid.as_secs()),
+    );
     let started = Instant::now();
-    let receipt = stage.pay(amount, |what| say(&format!("   wallet    {what}"))).await?;
+    let receipt = stage
+        .pay(amount, |what| say(&format!("   wallet    {what}")))
+        .await?;
     let (recorded, until) = stage.lease(receipt.checkpoint).await?;
     say(&format!(
         "   engine    checkpoint {} confirms it; ana may read sensor/live until {until}",
         receipt.checkpoint
     ));
-    say(&format!("   engine    {} ms from signing to the lease (event {recorded})",
-        started.elapsed().as_millis()));
+    say(&format!(
+        "   engine    {} ms from signing to the lease (event {recorded})",
+        started.elapsed().as_millis()
+    ));
     Ok(until)
 }
 
 async fn live_data(buyer: &mut Reader, until: Timestamp) -> anyhow::Result<u32> {
-    heading(4, "She reads the live data, twice a second, on the connection she already has");
+    heading(
+        4,
+        "She reads the live data, twice a second, on the connection she already has",
+    );
     buyer.subscribe("sensor/live").await?;
     buyer.subscribe("$SYS/access/me/lease").await?;
     let mut count = 0;
@@ -152,7 +171,10 @@ async fn live_data(buyer: &mut Reader, until: Timestamp) -> anyhow::Result<u32> 
 }
 
 async fn the_end(buyer: &mut Reader, before: u32, until: Timestamp) -> anyhow::Result<Verdict> {
-    heading(5, &format!("At {until} the money ends, and so does the data"));
+    heading(
+        5,
+        &format!("At {until} the money ends, and so does the data"),
+    );
     let silence = Instant::now() + SILENCE;
     let mut after = 0;
     while let Ok(seen) = tokio::time::timeout_at(silence, buyer.next()).await {
@@ -162,8 +184,14 @@ async fn the_end(buyer: &mut Reader, before: u32, until: Timestamp) -> anyhow::R
             Seen::Granted | Seen::Refused { .. } => {}
         }
     }
-    say(&format!("   messages while paid: {before}; messages after the end: {after}"));
-    Ok(if after == 0 { Verdict::Kept } else { Verdict::Broken })
+    say(&format!(
+        "   messages while paid: {before}; messages after the end: {after}"
+    ));
+    Ok(if after == 0 {
+        Verdict::Kept
+    } else {
+        Verdict::Broken
+    })
 }
 
 async fn expect(reader: &mut Reader, what: &str) -> anyhow::Result<Seen> {

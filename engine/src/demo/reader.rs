@@ -49,7 +49,8 @@ impl Reader {
         loop {
             match self.events.poll().await? {
                 Event::Incoming(Packet::SubAck(answer)) => {
-                    let granted = |it: &SubscribeReasonCode| matches!(it, SubscribeReasonCode::Success(_));
+                    let granted =
+                        |it: &SubscribeReasonCode| matches!(it, SubscribeReasonCode::Success(_));
                     if answer.return_codes.iter().all(granted) {
                         return Ok(Seen::Granted);
                     }

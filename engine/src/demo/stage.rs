@@ -64,7 +64,10 @@ impl Stage {
     pub(super) async fn set(data_dir: Option<PathBuf>) -> anyhow::Result<Self> {
         let folder = Folder::new(data_dir)?;
         let devnet = Devnet::start(tanglegate_devnet::Settings::default()).await?;
-        say(&format!("   ledger    a development ledger at {}", devnet.url()));
+        say(&format!(
+            "   ledger    a development ledger at {}",
+            devnet.url()
+        ));
         let (seller, buyer) = (Key::generate()?, Key::generate()?);
         let config = Config {
             node: "demo".to_owned(),
@@ -87,14 +90,24 @@ impl Stage {
         let address = iota_sdk_types::Address::new(buyer.address().0);
         devnet.faucet(address, 10 * Nanos::IOTA.0).await?;
         let node = Node::new(&devnet.url(), NodeLimits::default())?;
-        let settings =
-            WalletSettings { poll: Duration::from_millis(50), ..WalletSettings::default() };
+        let settings = WalletSettings {
+            poll: Duration::from_millis(50),
+            ..WalletSettings::default()
+        };
         let wallet = Wallet::new(buyer, node, settings);
         let (plug, unplug) = plug_in(engine.mqtt_address(), &passwords["plug"]);
         say("   plug      publishes a household's power twice a second");
         let seller = seller.address();
         Ok(Self {
-            folder, devnet, engine, control, plug, unplug, seller, wallet, passwords,
+            folder,
+            devnet,
+            engine,
+            control,
+            plug,
+            unplug,
+            seller,
+            wallet,
+            passwords,
         })
     }
 
@@ -107,11 +120,7 @@ impl Stage {
         Ok(Zeroizing::new(password.expose().to_owned()))
     }
 
-    pub(super) async fn pay(
-        &self,
-        amount: Nanos,
-        tell: impl Fn(&str),
-    ) -> anyhow::Result<Receipt> {
+    pub(super) async fn pay(&self, amount: Nanos, tell: impl Fn(&str)) -> anyhow::Result<Receipt> {
         let memo = memo::encode(&OfferId::parse("plug-hour")?, &Username::parse("ana")?);
         let receipt = self
             .wallet
@@ -119,7 +128,9 @@ impl Stage {
                 Progress::Signed { digest } => tell(&format!("signed {digest}")),
                 Progress::Retrying { reason } => tell(&format!("tries again: {reason}")),
                 Progress::Executed => tell("executed; not final before a checkpoint holds it"),
-                Progress::Final { checkpoint } => tell(&format!("final in checkpoint {checkpoint}")),
+                Progress::Final { checkpoint } => {
+                    tell(&format!("final in checkpoint {checkpoint}"))
+                }
             })
             .await?;
         Ok(receipt)
@@ -132,7 +143,9 @@ impl Stage {
             let lease = events.iter().find(|it| it.kind.starts_with("lease_"));
             if let Some(event) = lease {
                 let rows: serde_json::Value = self.control.get(&["v1", "leases"]).await?;
-                let until = rows[0]["ends_at_ms"].as_u64().context("a lease has an end")?;
+                let until = rows[0]["ends_at_ms"]
+                    .as_u64()
+                    .context("a lease has an end")?;
                 return Ok((event.position, Timestamp(until)));
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -152,13 +165,18 @@ impl Stage {
         println!("\nEverything keeps running until you press Ctrl-C. In another terminal:");
         println!("   mosquitto_sub -h {host} -p {port} -t sensor/1m");
         println!("   mosquitto_sub -h {host} -p {port} -V 5 -u ana -P {ana} -t sensor/live");
-        println!("   tanglegate wallet new buyer.key && tanglegate wallet faucet buyer.key --node {node}");
+        println!(
+            "   tanglegate wallet new buyer.key && tanglegate wallet faucet buyer.key --node {node}"
+        );
         println!(
             "   tanglegate pay --node {node} --key buyer.key --to {} --amount 0.005IOTA \
              --offer plug-hour --username ana",
             self.seller
         );
-        println!("   tanglegate --data-dir {} log tail -f", self.folder.path.display());
+        println!(
+            "   tanglegate --data-dir {} log tail -f",
+            self.folder.path.display()
+        );
     }
 
     pub(super) async fn strike(self) {
@@ -172,16 +190,25 @@ impl Stage {
 async fn open_shop(control: &Control) -> anyhow::Result<HashMap<&'static str, Secret>> {
     let mut passwords = HashMap::new();
     for name in ["plug", "ana"] {
-        let request = SubscriberRequest { username: name.to_owned(), password: None };
+        let request = SubscriberRequest {
+            username: name.to_owned(),
+            password: None,
+        };
         let answer: PasswordAnswer = control.post(&["v1", "subscribers"], &request).await?;
-        passwords.insert(name, answer.password.context("the engine makes a password")?);
+        passwords.insert(
+            name,
+            answer.password.context("the engine makes a password")?,
+        );
     }
     let rule = |username: Option<&str>, filter: &str, access: &str| RuleRequest {
         username: username.map(str::to_owned),
         filter: filter.to_owned(),
         access: access.to_owned(),
     };
-    for request in [rule(Some("plug"), "sensor/+", "write"), rule(None, "sensor/1m", "read")] {
+    for request in [
+        rule(Some("plug"), "sensor/+", "write"),
+        rule(None, "sensor/1m", "read"),
+    ] {
         control.post::<Outcome>(&["v1", "rules"], &request).await?;
     }
     let offer = OfferRequest {
@@ -195,7 +222,9 @@ async fn open_shop(control: &Control) -> anyhow::Result<HashMap<&'static str, Se
         valid_until: None,
     };
     control.post::<Outcome>(&["v1", "offers"], &offer).await?;
-    say(&format!("   seller    offer plug-hour: sensor/live for {PRICE} per hour"));
+    say(&format!(
+        "   seller    offer plug-hour: sensor/live for {PRICE} per hour"
+    ));
     Ok(passwords)
 }
 
@@ -205,7 +234,10 @@ fn plug_in(gate: SocketAddr, password: &Secret) -> (JoinHandle<()>, oneshot::Sen
     settings.begin = Duration::from_secs(18 * 3_600);
     settings.between = plug::Between::Line;
     let password = Zeroizing::new(password.expose().to_owned());
-    settings.login = Some(Login { username: "plug".to_owned(), password });
+    settings.login = Some(Login {
+        username: "plug".to_owned(),
+        password,
+    });
     let (unplug, unplugged) = oneshot::channel::<()>();
     let plug = tokio::spawn(async move {
         let end = async {

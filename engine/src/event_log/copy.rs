@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn cut_or_foreign_messages_are_refused_not_misread() {
-        let cases: [&[u8]; 4] = [&[0], &[0, 3], &SIGNATURE[..], &[0, 12, 0, 0, 0, 8, 1]];
+        let cases: [&[u8]; 4] = [&[0], &[0, 3], SIGNATURE, &[0, 12, 0, 0, 0, 8, 1]];
         for message in cases {
             assert!(each_row(message, |_, _| Ok(())).is_err(), "{message:?}");
         }

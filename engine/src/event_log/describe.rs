@@ -46,22 +46,51 @@ pub fn describe(event: &Event) -> String {
             "payment of {} from {} is final in checkpoint {}",
             confirmation.amount, confirmation.payer, confirmation.checkpoint
         ),
-        Event::PaymentApplied { subscriber, offer, spent, credit, .. } => format!(
+        Event::PaymentApplied {
+            subscriber,
+            offer,
+            spent,
+            credit,
+            ..
+        } => format!(
             "{spent} bought time of offer {offer} for subscriber {subscriber}; on account: {credit}"
         ),
         Event::PaymentUnmatched { reason, .. } => format!("the payment waits: {reason}"),
-        Event::LeaseGranted { subscriber, filter, access, from, until, .. } => {
+        Event::LeaseGranted {
+            subscriber,
+            filter,
+            access,
+            from,
+            until,
+            ..
+        } => {
             format!("subscriber {subscriber} may {access} {filter} from {from} until {until}")
         }
-        Event::LeaseExtended { subscriber, filter, access, from, until, .. } => {
+        Event::LeaseExtended {
+            subscriber,
+            filter,
+            access,
+            from,
+            until,
+            ..
+        } => {
             format!("subscriber {subscriber} may {access} {filter} until {until} instead of {from}")
         }
-        Event::LeaseRevoked { subscriber, filter, access, until } => {
+        Event::LeaseRevoked {
+            subscriber,
+            filter,
+            access,
+            until,
+        } => {
             format!("subscriber {subscriber} may no longer {access} {filter} since {until}")
         }
     }
 }
 
 fn sale_end(until: Timestamp) -> String {
-    if until == Timestamp::FOREVER { String::new() } else { format!(", until {until}") }
+    if until == Timestamp::FOREVER {
+        String::new()
+    } else {
+        format!(", until {until}")
+    }
 }

@@ -37,11 +37,17 @@ impl Database {
     ///
     /// # Errors
     /// When it cannot be reached or started, or could forget an acknowledged commit.
-    pub async fn open(data_dir: &Path, progress: impl Fn(&str) + Send + 'static) -> anyhow::Result<Self> {
+    pub async fn open(
+        data_dir: &Path,
+        progress: impl Fn(&str) + Send + 'static,
+    ) -> anyhow::Result<Self> {
         std::fs::create_dir_all(data_dir)
             .with_context(|| format!("cannot make the data folder {}", data_dir.display()))?;
         let database = match std::env::var(VARIABLE) {
-            Ok(url) => Self { options: parse(&url)?, private: None },
+            Ok(url) => Self {
+                options: parse(&url)?,
+                private: None,
+            },
             Err(_) => Self::private(data_dir, progress).await?,
         };
         let checked = database.check().await;
@@ -56,11 +62,17 @@ impl Database {
         data_dir: &Path,
         progress: impl Fn(&str) + Send + 'static,
     ) -> anyhow::Result<Self> {
-        let settings = postgres::Settings { folder: data_dir.join("postgres"), durable: true };
+        let settings = postgres::Settings {
+            folder: data_dir.join("postgres"),
+            durable: true,
+        };
         let server = PrivatePostgres::start(&settings, progress).await?;
         info!(folder = %settings.folder.display(), version = server.version(), "a private PostgreSQL runs");
         let options = server.connect_options().disable_statement_logging();
-        Ok(Self { options, private: Some(server) })
+        Ok(Self {
+            options,
+            private: Some(server),
+        })
     }
 
     async fn check(&self) -> anyhow::Result<()> {
@@ -96,10 +108,12 @@ impl Database {
 
 fn parse(url: &str) -> anyhow::Result<PgConnectOptions> {
     // The URL may hold a password: an error must not repeat it.
-    PgConnectOptions::from_str(url).map(ConnectOptions::disable_statement_logging).map_err(|_| {
-        anyhow::anyhow!(
-            "{VARIABLE} is not a PostgreSQL address; for example \
+    PgConnectOptions::from_str(url)
+        .map(ConnectOptions::disable_statement_logging)
+        .map_err(|_| {
+            anyhow::anyhow!(
+                "{VARIABLE} is not a PostgreSQL address; for example \
              {VARIABLE}=postgres://tanglegate:password@db.example/tanglegate"
-        )
-    })
+            )
+        })
 }

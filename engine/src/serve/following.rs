@@ -36,7 +36,11 @@ impl Following {
         let (stop, stopped) = oneshot::channel();
         let checkpoint = writer.checkpoint;
         let task = tokio::spawn(async move {
-            let mut feed = Feed { follower, writer: handle, noted: checkpoint };
+            let mut feed = Feed {
+                follower,
+                writer: handle,
+                noted: checkpoint,
+            };
             tokio::select! {
                 ended = feed.run() => match ended {
                     Ok(()) => info!("the ledger is no longer followed: the engine stops"),
@@ -98,7 +102,11 @@ impl Feed {
 
     /// Binds the log to the chain before its first payment; false when the engine stops.
     async fn bind(&self, chain: ChainId) -> bool {
-        match self.writer.submit(Origin::Ledger, None, Command::BindChain(chain)).await {
+        match self
+            .writer
+            .submit(Origin::Ledger, None, Command::BindChain(chain))
+            .await
+        {
             Ok(_) => true,
             Err(error) => {
                 error!(%error, "the ledger's payments are not recorded");
@@ -124,7 +132,10 @@ impl Feed {
         for (payment, answer) in answers {
             match answer.await {
                 Ok(Ok(Recording::Recorded { first, events })) => {
-                    let what = events.last().map(crate::event_log::describe).unwrap_or_default();
+                    let what = events
+                        .last()
+                        .map(crate::event_log::describe)
+                        .unwrap_or_default();
                     info!(%payment, position = %first, what, "a payment is recorded");
                 }
                 Ok(Ok(Recording::Before { .. } | Recording::Nothing)) => {}
@@ -152,7 +163,11 @@ impl Feed {
 
     async fn note_scan(&mut self) {
         let status = self.follower.status().borrow().clone();
-        let Some(checkpoint) = status.watermark.checked_sub(1).filter(|it| *it > self.noted) else {
+        let Some(checkpoint) = status
+            .watermark
+            .checked_sub(1)
+            .filter(|it| *it > self.noted)
+        else {
             return;
         };
         let command = Command::RecordScan { checkpoint };

@@ -40,7 +40,10 @@ impl Engine {
     ///
     /// # Errors
     /// When any part cannot start; what had started is stopped again.
-    pub async fn start(config: &Config, progress: impl Fn(&str) + Send + 'static) -> anyhow::Result<Self> {
+    pub async fn start(
+        config: &Config,
+        progress: impl Fn(&str) + Send + 'static,
+    ) -> anyhow::Result<Self> {
         let data_dir = data_dir(config)?;
         let database = Database::open(&data_dir, progress).await?;
         match Self::start_on(config, &data_dir, &database).await {
@@ -61,12 +64,18 @@ impl Engine {
         event_log::migrate(options).await?;
         let (view, clock) = (AccessView::new(), Clock::wall());
         let (installed, told) = (view.clone(), view.clone());
-        let settings = Settings { node: config.node.clone(), ..Settings::default() };
+        let settings = Settings {
+            node: config.node.clone(),
+            ..Settings::default()
+        };
         let writer = writer::start(
             options,
             settings,
             Entropy::system(),
-            { let clock = clock.clone(); move || clock.now() },
+            {
+                let clock = clock.clone();
+                move || clock.now()
+            },
             move |acl| installed.install(acl),
             move |news| match news {
                 News::Recorded(events) => told.apply(events),
@@ -75,11 +84,18 @@ impl Engine {
             },
         )
         .await?;
-        info!(events = writer.replayed, "the event log is replayed and verified");
+        info!(
+            events = writer.replayed,
+            "the event log is replayed and verified"
+        );
         match Self::open_doors(config, data_dir, database, &writer, view, clock).await {
-            Ok((gate, following, control, socket)) => {
-                Ok(Parts { writer, gate, following, control, socket })
-            }
+            Ok((gate, following, control, socket)) => Ok(Parts {
+                writer,
+                gate,
+                following,
+                control,
+                socket,
+            }),
             Err(error) => {
                 writer.stop().await;
                 Err(error)
@@ -103,11 +119,19 @@ impl Engine {
         let following = node.map(|(node, ledger)| Following::start(node, ledger, writer));
         let status = status::source(&config.node, &gate, view, following.as_ref());
         let seller = config.ledger.as_ref().map(|it| it.seller);
-        let desk =
-            Desk::new(writer.handle.clone(), database.options(), seller, Cost::OWASP, status);
+        let desk = Desk::new(
+            writer.handle.clone(),
+            database.options(),
+            seller,
+            Cost::OWASP,
+            status,
+        );
         let socket = socket_path(&run_folder(data_dir)?);
         let control = ControlServer::open(&socket, desk).await.with_context(|| {
-            format!("cannot open the control socket {}: is another engine using the data folder?", socket.display())
+            format!(
+                "cannot open the control socket {}: is another engine using the data folder?",
+                socket.display()
+            )
         })?;
         Ok((gate, following, control, socket))
     }
@@ -157,8 +181,21 @@ struct Parts {
 
 impl Parts {
     fn into_engine(self, database: Database) -> Engine {
-        let Self { writer, gate, following, control, socket } = self;
-        Engine { database, writer, gate, following, control, socket }
+        let Self {
+            writer,
+            gate,
+            following,
+            control,
+            socket,
+        } = self;
+        Engine {
+            database,
+            writer,
+            gate,
+            following,
+            control,
+            socket,
+        }
     }
 }
 

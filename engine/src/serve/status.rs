@@ -19,8 +19,9 @@ pub(super) fn source(
     let ledger = following.map(|it| it.status.clone());
     Arc::new(move || {
         let counters = statistics.read().entries().into_iter();
-        let gate: Map<String, Value> =
-            counters.map(|(name, count)| (name.to_owned(), count.into())).collect();
+        let gate: Map<String, Value> = counters
+            .map(|(name, count)| (name.to_owned(), count.into()))
+            .collect();
         json!({
             "node": node,
             "mqtt": address,

@@ -112,7 +112,11 @@ pub(crate) async fn submit(
     writer.handle.submit(Origin::Operator, key, command).await
 }
 
-pub(crate) async fn pay(writer: &Started, number: u32, amount: u64) -> Result<Recording, SubmitError> {
+pub(crate) async fn pay(
+    writer: &Started,
+    number: u32,
+    amount: u64,
+) -> Result<Recording, SubmitError> {
     let confirmation = confirmation(number, amount);
     let key = Some(IdempotencyKey::Payment(confirmation.payment));
     writer

@@ -81,10 +81,23 @@ async fn the_same_wish_of_a_person_is_granted_once() {
     let one = submit(&writer, key, register("bob", 2))
         .await
         .expect("recorded");
-    let two = submit(&writer, key, register("bob", 3)).await.expect("found");
+    let two = submit(&writer, key, register("bob", 3))
+        .await
+        .expect("found");
     assert_eq!(two, Recording::Before { first: first(&one) });
-    let other = submit(&writer, Some(IdempotencyKey::Person([6; 16])), register("bob", 3)).await;
-    assert!(matches!(other, Err(SubmitError::Rejected(Rejection::UsernameTaken(_)))), "{other:?}");
+    let other = submit(
+        &writer,
+        Some(IdempotencyKey::Person([6; 16])),
+        register("bob", 3),
+    )
+    .await;
+    assert!(
+        matches!(
+            other,
+            Err(SubmitError::Rejected(Rejection::UsernameTaken(_)))
+        ),
+        "{other:?}"
+    );
     writer.stop().await;
     assert_eq!(
         market
