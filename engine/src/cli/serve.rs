@@ -3,6 +3,7 @@
 use super::{Common, asked_to_end};
 use crate::config::LogFormat;
 use crate::serve::Engine;
+use std::io::IsTerminal;
 use tracing::info;
 use tracing_subscriber::EnvFilter;
 
@@ -27,12 +28,15 @@ pub(super) async fn run(common: &Common) -> anyhow::Result<()> {
     }
 }
 
-/// Logs go to standard error; `RUST_LOG` chooses what is written.
+/// Logs go to standard error, in colours only where that is a terminal; `RUST_LOG` chooses what
+/// is written.
 pub(super) fn start_logging(format: LogFormat) {
     let usual = "info,sqlx=warn,rumqttd=error,hyper=warn,reqwest=warn";
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(usual));
+    let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(colours)
         .with_writer(std::io::stderr);
     match format {
         LogFormat::Text => logs.with_target(false).init(),
