@@ -208,7 +208,10 @@ impl Gate {
     /// What it did so far.
     #[must_use]
     pub fn statistics(&self) -> Statistics {
-        self.context.counters.read()
+        Statistics {
+            retained_messages: self.context.retained.len() as u64,
+            ..self.context.counters.read()
+        }
     }
 
     /// Returns once the gate lets nobody in any more, be it that it was shut down or that its

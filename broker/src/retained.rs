@@ -99,6 +99,11 @@ impl Retained {
         fits
     }
 
+    /// Messages in the store.
+    pub(crate) fn len(&self) -> usize {
+        self.store.lock().topics.len()
+    }
+
     /// The next messages for a replay: up to `count` that match `filter` and come after `after`,
     /// with the topic to go on from, or `None` when that was all.
     pub(crate) fn matching(

@@ -60,6 +60,8 @@ counters! {
     dropped_expired,
     /// Messages dropped because they were larger than the reader accepts.
     dropped_too_large,
+    /// Retained messages in the store now.
+    retained_messages,
     /// Retained messages that found no room in the store.
     dropped_retained,
     /// CONNECTs refused: wrong password, suspended, too many, not ready.

@@ -130,11 +130,12 @@ impl Session {
     }
 
     async fn turn(&mut self) -> Result<(), End> {
-        if self.flush()? {
-            // There is more, and others want to run too.
+        let more = self.flush()?;
+        if more {
+            // Others want to run too.
             tokio::task::yield_now().await;
         }
-        let woken = self.wait().await;
+        let woken = self.wait(more).await;
         if woken.timer {
             self.check_patience()?;
         }
@@ -240,9 +241,7 @@ impl Session {
         let left = self.writing.len();
         self.gone += (before - left) as u64;
         self.unacknowledged.left(self.gone);
-        if !all {
-            self.handle().outbox.lock().left(left);
-        }
+        self.handle().outbox.lock().left(left);
         Ok(all)
     }
 

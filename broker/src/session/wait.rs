@@ -17,9 +17,13 @@ pub(super) struct Woken {
 }
 
 impl Session {
-    /// Sleeps until there is something to do.
-    pub(super) async fn wait(&mut self) -> Woken {
-        poll_fn(|cx| self.poll_woken(cx)).await
+    /// Sleeps until there is something to do; with `more` to write, it only looks around.
+    pub(super) async fn wait(&mut self, more: bool) -> Woken {
+        poll_fn(|cx| match self.poll_woken(cx) {
+            Poll::Pending if more => Poll::Ready(Woken::default()),
+            poll => poll,
+        })
+        .await
     }
 
     fn poll_woken(&mut self, cx: &mut Context<'_>) -> Poll<Woken> {

@@ -1,0 +1,13 @@
+//! The gate over real TCP: with clients of other people, and byte by byte.
+
+mod client;
+mod stage;
+
+mod connecting;
+mod interoperability;
+mod leases;
+mod limits;
+mod publishing;
+mod retained;
+mod subscribing;
+mod wills;

@@ -1,0 +1,203 @@
+//! A gate with a hand-made access table and a clock that the test moves.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+use tanglegate_broker::login::{Cost, make_verifier};
+use tanglegate_broker::{AccessView, Clock, Gate, Limits, ManualClock, Settings, Statistics};
+use tanglegate_core::{
+    Access, Acl, Address, Audience, Digest, Event, Nanos, Offer, OfferId, PaymentId, Position,
+    Recorded, Rule, RuleId, SubscriberId, Tariff, Timestamp, TopicFilter, Username,
+};
+
+/// When a test begins.
+pub(crate) const START: Timestamp = Timestamp(1_800_000_000_000);
+
+/// Long enough for anything that has to happen, on a busy machine too.
+pub(crate) const SOON: Duration = Duration::from_secs(10);
+/// How long a test waits for what must not happen.
+pub(crate) const NEVER: Duration = Duration::from_millis(150);
+
+/// An instant so many milliseconds after the start.
+pub(crate) fn after(millis: u64) -> Timestamp {
+    START.plus_millis(millis)
+}
+
+pub(crate) struct Stage {
+    pub(crate) gate: Gate,
+    pub(crate) view: AccessView,
+    pub(crate) hand: ManualClock,
+    /// The last event told.
+    position: Position,
+    rules: u8,
+}
+
+impl Stage {
+    /// A gate that is ready, in which nobody may do anything.
+    pub(crate) async fn new() -> Self {
+        Self::with(Limits::default()).await
+    }
+
+    pub(crate) async fn with(limits: Limits) -> Self {
+        let stage = Self::not_ready(limits).await;
+        stage.view.install(Acl::default());
+        stage
+    }
+
+    /// A gate whose log was not replayed yet.
+    pub(crate) async fn not_ready(limits: Limits) -> Self {
+        let (clock, hand) = Clock::manual(START);
+        let view = AccessView::new();
+        let settings = Settings {
+            limits,
+            shards: 2,
+            password_cost: Cost::LEAST,
+            ..Settings::new(([127, 0, 0, 1], 0).into())
+        };
+        let gate = Gate::start(settings, view.clone(), clock)
+            .await
+            .expect("a gate");
+        Self {
+            gate,
+            view,
+            hand,
+            position: Position(0),
+            rules: 0,
+        }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.gate.local_addr()
+    }
+
+    pub(crate) fn statistics(&self) -> Statistics {
+        self.gate.statistics()
+    }
+
+    /// Records an event.
+    pub(crate) fn tell(&mut self, event: &Event) {
+        self.position = self.position.next();
+        let recorded = Recorded {
+            position: self.position,
+            recorded_at: START,
+            event,
+        };
+        self.view.apply(&[recorded]);
+    }
+
+    /// Everybody may do that from now on.
+    pub(crate) fn give_everyone(&mut self, text: &str, access: Access) -> RuleId {
+        self.give(Audience::Everyone, text, access)
+    }
+
+    pub(crate) fn give(&mut self, audience: Audience, text: &str, access: Access) -> RuleId {
+        self.rules += 1;
+        let id = RuleId([self.rules; 16]);
+        let rule = Rule {
+            id,
+            audience,
+            filter: filter(text),
+            access,
+        };
+        self.tell(&Event::RuleGiven { rule });
+        id
+    }
+
+    /// A login whose password is its name.
+    pub(crate) fn register(&mut self, name: &str) -> SubscriberId {
+        let mut id = [0; 16];
+        id[..name.len()].copy_from_slice(name.as_bytes());
+        let subscriber = SubscriberId(id);
+        self.tell(&Event::SubscriberRegistered {
+            subscriber,
+            username: Username::parse(name).expect("a name"),
+            verifier: make_verifier(name.as_bytes(), id, Cost::LEAST).expect("a cost"),
+        });
+        subscriber
+    }
+
+    pub(crate) fn change_password(&mut self, subscriber: SubscriberId, password: &str) {
+        let verifier = make_verifier(password.as_bytes(), [9; 16], Cost::LEAST);
+        self.tell(&Event::PasswordChanged {
+            subscriber,
+            verifier: verifier.expect("a cost"),
+        });
+    }
+
+    /// An offer of that filter.
+    pub(crate) fn offer(&mut self, id: &str, text: &str) {
+        let offer = Offer {
+            id: OfferId::parse(id).expect("a name"),
+            seller: Address([7; 32]),
+            filter: filter(text),
+            access: Access::Read,
+            tariff: tariff(),
+            valid_until: Timestamp::FOREVER,
+        };
+        self.tell(&Event::OfferPublished { offer });
+    }
+
+    /// A lease to read until so many milliseconds after the start.
+    pub(crate) fn lease(&mut self, subscriber: SubscriberId, text: &str, millis: u64) {
+        self.tell(&Event::LeaseGranted {
+            subscriber,
+            filter: filter(text),
+            access: Access::Read,
+            from: START,
+            until: after(millis),
+            offer: OfferId::parse("plug-hour").expect("a name"),
+            tariff: tariff(),
+            payment: payment(),
+        });
+    }
+
+    /// The same lease until later.
+    pub(crate) fn extend(&mut self, subscriber: SubscriberId, text: &str, millis: u64) {
+        self.tell(&Event::LeaseExtended {
+            subscriber,
+            filter: filter(text),
+            access: Access::Read,
+            from: START,
+            until: after(millis),
+            offer: OfferId::parse("plug-hour").expect("a name"),
+            tariff: tariff(),
+            payment: payment(),
+        });
+    }
+
+    /// The lease is over at once.
+    pub(crate) fn revoke(&mut self, subscriber: SubscriberId, text: &str) {
+        self.tell(&Event::LeaseRevoked {
+            subscriber,
+            filter: filter(text),
+            access: Access::Read,
+            until: START,
+        });
+    }
+
+    /// Waits until the counters are as they should be.
+    pub(crate) async fn until(&self, what: &str, holds: impl Fn(&Statistics) -> bool) {
+        let waiting = async {
+            while !holds(&self.statistics()) {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        if tokio::time::timeout(SOON, waiting).await.is_err() {
+            panic!("never {what}: {:#?}", self.statistics());
+        }
+    }
+}
+
+pub(crate) fn filter(text: &str) -> TopicFilter {
+    TopicFilter::parse(text).expect("a filter")
+}
+
+fn tariff() -> Tariff {
+    Tariff::new(Nanos(1), 3_600_000, Nanos(1)).expect("a tariff")
+}
+
+fn payment() -> PaymentId {
+    PaymentId {
+        digest: Digest([1; 32]),
+        index: 0,
+    }
+}
