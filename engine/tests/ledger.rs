@@ -214,6 +214,32 @@ async fn the_sellers_own_transactions_and_other_peoples_money_do_not_count() {
 }
 
 #[tokio::test]
+async fn deposits_that_the_seller_gets_back_are_no_payment() {
+    let devnet = Devnet::start(quick()).await.unwrap();
+    let seller = wallet(&devnet, 9).await;
+    let address = iota_sdk_types::Address::new(seller.address().0);
+    for _ in 0..9 {
+        devnet.faucet(address, 1_000_000_000).await.unwrap();
+    }
+    let settings = FollowSettings {
+        seller: seller.address(),
+        ..eager(&devnet)
+    };
+    let mut follower = Follower::new(node(&devnet), settings);
+    take_many(&mut follower, 10).await;
+
+    // He merges ten coins into two by paying himself: eight deposits come back.
+    let before = devnet.balance(address);
+    seller
+        .pay(seller.address(), Nanos(9_500_000_000), b"", |_| {})
+        .await
+        .unwrap();
+    assert!(devnet.balance(address) > before, "he gained by it");
+    assert_quiet(&mut follower).await;
+    devnet.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_history_of_many_pages_is_read_whole_in_any_local_order() {
     let devnet = Devnet::start(quick()).await.unwrap();
     let count = 180;
