@@ -1,12 +1,41 @@
 //! `tanglegate bench`
 
+use super::asked_to_end;
+use crate::bench::log;
 use clap::Subcommand;
+use std::time::Duration;
 
 #[derive(Subcommand)]
-pub(super) enum Bench {}
+pub(super) enum Bench {
+    /// Append events: saturated, 32 commands in flight, one alone
+    Append {
+        /// Seconds for each figure with its floor
+        #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+        seconds: u64,
+    },
+    /// Read events: verified, folded, rebuilt into tables
+    Replay {
+        /// Events in the log
+        #[arg(long, default_value_t = 300_000, value_parser = clap::value_parser!(u64).range(1_000..=100_000_000))]
+        events: u64,
+    },
+    /// Start the engine's writer on a full log
+    Start {
+        /// Events in the log
+        #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1_000..=100_000_000))]
+        events: u64,
+    },
+}
 
 impl Bench {
     pub(super) async fn run(self) -> anyhow::Result<()> {
-        match self {}
+        let ended = async { drop(asked_to_end().await) };
+        let report = match self {
+            Self::Append { seconds } => log::append(Duration::from_secs(seconds), ended).await?,
+            Self::Replay { events } => log::replay(events, ended).await?,
+            Self::Start { events } => log::start(events, ended).await?,
+        };
+        print!("{report}");
+        Ok(())
     }
 }

@@ -118,7 +118,20 @@ pub async fn run() -> ExitCode {
     reason = "the one place where a command says why it failed"
 )]
 fn complain(error: &anyhow::Error) {
-    eprintln!("tanglegate: {error:#}");
+    eprintln!("tanglegate: {}", whole_story(error.chain()));
+}
+
+/// The messages of an error and its causes; a cause that was told already is not repeated.
+fn whole_story<'a>(chain: impl Iterator<Item = &'a (dyn std::error::Error + 'static)>) -> String {
+    let mut story = String::new();
+    for cause in chain.map(ToString::to_string) {
+        if !story.contains(&cause) {
+            let colon = if story.is_empty() { "" } else { ": " };
+            story.push_str(colon);
+            story.push_str(&cause);
+        }
+    }
+    story
 }
 
 async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
@@ -157,4 +170,24 @@ pub(crate) async fn asked_to_end() -> std::io::Result<()> {
         _ = terminate.recv() => {}
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let cause = std::io::Error::other("no such file");
+        let error = anyhow::Error::new(cause)
+            .context("reading x: no such file")
+            .context("start");
+        assert_eq!(whole_story(error.chain()), "start: reading x: no such file");
+    }
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
 }

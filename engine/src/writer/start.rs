@@ -9,7 +9,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection};
 use std::time::Duration;
 use tanglegate_core::{Acl, Recorded, State, Timestamp};
 use tanglegate_crypto::Frontier;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tracing::info;
@@ -41,17 +41,21 @@ pub struct Started {
     pub checkpoint: u64,
     /// Events replayed.
     pub replayed: u64,
-    stop: oneshot::Sender<()>,
+    stop: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
 
 impl Started {
     /// Commits what was submitted, then stops; waits a few seconds for a database that is away.
+    ///
+    /// # Panics
+    /// When the writer itself had panicked: a defect, and not to be passed over in silence.
     pub async fn stop(self) {
-        // A writer that is gone already has nothing left to commit.
-        let _ = self.stop.send(());
-        if let Err(error) = self.task.await {
-            tracing::error!(%error, "the writer ended abnormally");
+        self.stop.send_replace(true);
+        if let Err(error) = self.task.await
+            && let Ok(panic) = error.try_into_panic()
+        {
+            std::panic::resume_unwind(panic);
         }
     }
 }
@@ -111,7 +115,7 @@ pub async fn start(
         broken: false,
     };
     let (submissions, received) = mpsc::channel(QUEUE);
-    let (stop, stopped) = oneshot::channel();
+    let (stop, stopped) = watch::channel(false);
     let task = tokio::spawn(writer.run(received, stopped));
     let handle = WriterHandle { submissions };
     Ok(Started {

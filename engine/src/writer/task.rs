@@ -8,7 +8,7 @@ use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 use tanglegate_core::{Event, IdempotencyKey, Position, Recorded, State, SubscriberId, Timestamp};
 use tanglegate_crypto::Frontier;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout};
 use tracing::{error, info, warn};
 
@@ -69,14 +69,17 @@ pub(super) struct Writer {
 /// First and longest pause between two tries to reach a database that is away.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
+/// How long a commit may still wait for the database when the engine stops.
+const GRACE: Duration = Duration::from_secs(5);
+
 impl Writer {
     /// Runs until every handle is gone or `stop` fires; what was received before is committed.
     pub(super) async fn run(
         mut self,
         mut submissions: mpsc::Receiver<Submission>,
-        mut stop: oneshot::Receiver<()>,
+        mut stop: watch::Receiver<bool>,
     ) {
-        let mut received = Vec::new();
+        let (mut received, mut closing) = (Vec::new(), false);
         loop {
             let most = self.settings.most_commands;
             tokio::select! {
@@ -87,14 +90,17 @@ impl Writer {
                     let commit = self.commit(std::mem::take(&mut received));
                     tokio::select! {
                         () = commit => {}
-                        () = stopped_for(&mut stop, Duration::from_secs(5)) => {
+                        () = stopped_for(&mut stop, GRACE) => {
                             warn!("stopping without the database: unanswered commands are dropped");
                             return;
                         }
                     }
                 }
                 () = tokio::time::sleep(self.settings.heartbeat) => self.look().await,
-                _ = &mut stop => submissions.close(),
+                () = stopped_for(&mut stop, Duration::ZERO), if !closing => {
+                    submissions.close();
+                    closing = true;
+                }
             }
         }
         self.log.close().await;
@@ -393,10 +399,9 @@ fn answer_known(submissions: Vec<Submission>, known: &Known) -> Vec<Submission> 
     rest
 }
 
-/// Completes `grace` after the stop signal.
-async fn stopped_for(stop: &mut oneshot::Receiver<()>, grace: Duration) {
-    // A dropped sender is no signal: the engine still runs, only nobody can stop the writer.
-    if (&mut *stop).await.is_err() {
+/// Completes `grace` after the stop signal. Nobody may be left to give one: then never.
+async fn stopped_for(stop: &mut watch::Receiver<bool>, grace: Duration) {
+    if stop.wait_for(|stopping| *stopping).await.is_err() {
         std::future::pending::<()>().await;
     }
     tokio::time::sleep(grace).await;
