@@ -49,12 +49,39 @@ pub struct Config {
     pub node: String,
     /// Where a private database and the control socket live; `None`: the usual place.
     pub data_dir: Option<PathBuf>,
+    /// The operator's database; `None`: a private one.
+    pub database: Option<DatabaseUrl>,
     /// How the gate listens.
     pub gate: GateConfig,
     /// What is followed; `None`: no ledger, no sales.
     pub ledger: Option<LedgerConfig>,
     /// How logs are written.
     pub log: LogFormat,
+}
+
+/// The address of a database. It may hold a password, so it stands in the environment variable
+/// `DATABASE_URL` and not in the file, and is never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct DatabaseUrl(zeroize::Zeroizing<String>);
+
+impl DatabaseUrl {
+    /// Takes an address.
+    #[must_use]
+    pub fn new(url: String) -> Self {
+        Self(zeroize::Zeroizing::new(url))
+    }
+
+    /// The address.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("DatabaseUrl(..)")
+    }
 }
 
 /// Where clients connect.
@@ -109,6 +136,7 @@ impl Default for Config {
         Self {
             node: "tanglegate".to_owned(),
             data_dir: None,
+            database: None,
             gate: GateConfig::default(),
             ledger: None,
             log: LogFormat::Text,
@@ -151,19 +179,28 @@ struct LogSection {
 }
 
 impl Config {
-    /// Reads a file; without one, everything has its usual value.
+    /// Reads a file, and the secrets from the environment. Without a file, everything has its
+    /// usual value.
     ///
     /// # Errors
     /// When the file cannot be read or a key in it is wrong; the message names the key.
     pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
-        let Some(path) = path else {
-            return Ok(Self::default());
+        let mut config = match path {
+            None => Self::default(),
+            Some(path) => {
+                let text =
+                    std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
+                        path: path.to_owned(),
+                        source,
+                    })?;
+                Self::parse(&text, path)?
+            }
         };
-        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
-            path: path.to_owned(),
-            source,
-        })?;
-        Self::parse(&text, path)
+        let url = std::env::var("DATABASE_URL")
+            .ok()
+            .filter(|it| !it.is_empty());
+        config.database = url.map(DatabaseUrl::new);
+        Ok(config)
     }
 
     fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
@@ -175,6 +212,7 @@ impl Config {
         Ok(Self {
             node: node_name(file.node.unwrap_or(usual.node))?,
             data_dir: file.data_dir,
+            database: None,
             gate: file.gate.check()?,
             ledger: file.ledger.map(LedgerSection::check).transpose()?,
             log: file.log.format,

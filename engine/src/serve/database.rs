@@ -1,6 +1,6 @@
 //! The database under the engine: the operator's, or a private one.
 
-use crate::config::Config;
+use crate::config::{Config, DatabaseUrl};
 use crate::postgres::{self, PrivatePostgres, default_folder, settings};
 use anyhow::Context;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
@@ -8,10 +8,6 @@ use sqlx::{ConnectOptions, Connection};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use tracing::info;
-
-/// The variable that names the operator's database. It may hold a password, so it is no
-/// configuration key.
-const VARIABLE: &str = "DATABASE_URL";
 
 /// A database that is fit for the log.
 pub struct Database {
@@ -32,23 +28,24 @@ pub fn data_dir(config: &Config) -> anyhow::Result<PathBuf> {
 }
 
 impl Database {
-    /// Uses the database that `DATABASE_URL` names, or starts a private one in `data_dir`; either
-    /// way its settings are checked.
+    /// Uses the operator's database, or starts a private one in `data_dir`; either way its
+    /// settings are checked.
     ///
     /// # Errors
     /// When it cannot be reached or started, or could forget an acknowledged commit.
     pub async fn open(
+        config: &Config,
         data_dir: &Path,
         progress: impl Fn(&str) + Send + 'static,
     ) -> anyhow::Result<Self> {
         std::fs::create_dir_all(data_dir)
             .with_context(|| format!("cannot make the data folder {}", data_dir.display()))?;
-        let database = match std::env::var(VARIABLE) {
-            Ok(url) => Self {
-                options: parse(&url)?,
+        let database = match &config.database {
+            Some(url) => Self {
+                options: parse(url)?,
                 private: None,
             },
-            Err(_) => Self::private(data_dir, progress).await?,
+            None => Self::private(data_dir, progress).await?,
         };
         let checked = database.check().await;
         if let Err(error) = checked {
@@ -106,14 +103,14 @@ impl Database {
     }
 }
 
-fn parse(url: &str) -> anyhow::Result<PgConnectOptions> {
-    // The URL may hold a password: an error must not repeat it.
-    PgConnectOptions::from_str(url)
+fn parse(url: &DatabaseUrl) -> anyhow::Result<PgConnectOptions> {
+    // An error must not repeat the URL, which may hold a password.
+    PgConnectOptions::from_str(url.expose())
         .map(ConnectOptions::disable_statement_logging)
         .map_err(|_| {
             anyhow::anyhow!(
-                "{VARIABLE} is not a PostgreSQL address; for example \
-             {VARIABLE}=postgres://tanglegate:password@db.example/tanglegate"
+                "DATABASE_URL is not a PostgreSQL address; for example \
+                 DATABASE_URL=postgres://tanglegate:password@db.example/tanglegate"
             )
         })
 }

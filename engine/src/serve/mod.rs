@@ -45,7 +45,7 @@ impl Engine {
         progress: impl Fn(&str) + Send + 'static,
     ) -> anyhow::Result<Self> {
         let data_dir = data_dir(config)?;
-        let database = Database::open(&data_dir, progress).await?;
+        let database = Database::open(config, &data_dir, progress).await?;
         match Self::start_on(config, &data_dir, &database).await {
             Ok(parts) => Ok(parts.into_engine(database)),
             Err(error) => {
