@@ -69,6 +69,9 @@ pub(super) struct Writer {
 /// First and longest pause between two tries to reach a database that is away.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
+/// How long it may take to read what other engines have written meanwhile.
+const RELOAD: Duration = Duration::from_secs(60);
+
 /// How long a commit may still wait for the database when the engine stops.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -156,7 +159,14 @@ impl Writer {
         if keys.is_empty() {
             return Ok(Known::new());
         }
-        self.log.known_keys(&keys).await
+        self.known_keys(&keys).await
+    }
+
+    async fn known_keys(&mut self, keys: &[Vec<u8>]) -> Result<Known, EventLogError> {
+        let patience = self.settings.stale_after;
+        let known = answered(patience, self.log.known_keys(keys)).await;
+        self.broken |= known.is_err();
+        known
     }
 
     fn decide(&mut self, submissions: &[Submission]) -> Batch {
@@ -207,13 +217,17 @@ impl Writer {
             AppendError::KnownKey => {}
             AppendError::Unavailable(error) => {
                 warn!(%error, "the database is not available; commands wait");
+                self.note_silence();
             }
             AppendError::Refused(error) => return isolate(&error, submissions),
         }
         self.until_contact().await;
         loop {
             match self.sort_out(&submissions).await {
-                Ok(known) => return vec![answer_known(submissions, &known)],
+                Ok(known) => {
+                    self.contacted();
+                    return vec![answer_known(submissions, &known)];
+                }
                 Err(error) => {
                     warn!(%error, "the log cannot be read; trying again");
                     self.until_contact().await;
@@ -223,12 +237,14 @@ impl Writer {
     }
 
     async fn sort_out(&mut self, submissions: &[Submission]) -> Result<Known, EventLogError> {
-        self.catch_up().await?;
+        let caught_up = answered(RELOAD, self.catch_up()).await;
+        self.broken |= caught_up.is_err();
+        caught_up?;
         let keys: Vec<Vec<u8>> = submissions
             .iter()
             .filter_map(|it| it.key.map(|it| it.to_bytes()))
             .collect();
-        self.log.known_keys(&keys).await
+        self.known_keys(&keys).await
     }
 
     /// Waits until the database answers and, where that is asked for, the log is ours again.
@@ -236,7 +252,7 @@ impl Writer {
         let (mut pause, longest) = PAUSE;
         loop {
             match self.contact().await {
-                Ok(()) => return self.contacted(),
+                Ok(()) => return,
                 Err(error) => {
                     self.note_silence();
                     warn!(%error, "the database is away; trying again");
@@ -253,11 +269,9 @@ impl Writer {
             return Ok(());
         }
         self.broken = true;
-        timeout(patience, self.log.reconnect())
-            .await
-            .unwrap_or_else(|_| Err(EventLogError::Database(sqlx::Error::Io(silence()))))?;
+        answered(patience, self.log.reconnect()).await?;
         if self.settings.exclusive {
-            self.log.claim(Duration::from_secs(1)).await?;
+            answered(patience, self.log.claim(Duration::from_secs(1))).await?;
         }
         self.broken = false;
         Ok(())
@@ -265,13 +279,13 @@ impl Writer {
 
     /// While there is nothing to write: is the database there, and has anybody else written?
     async fn look(&mut self) {
-        let looked = if self.broken {
-            self.contact().await
-        } else {
-            match timeout(self.settings.stale_after, self.catch_up()).await {
-                Ok(looked) => looked,
-                Err(_) => Err(EventLogError::Database(sqlx::Error::Io(silence()))),
-            }
+        let connected = match self.broken {
+            true => self.contact().await,
+            false => Ok(()),
+        };
+        let looked = match connected {
+            Ok(()) => answered(self.settings.stale_after, self.catch_up()).await,
+            Err(error) => Err(error),
         };
         match looked {
             Ok(()) => self.contacted(),
@@ -373,6 +387,16 @@ fn isolate(error: &sqlx::Error, mut submissions: Vec<Submission>) -> Vec<Vec<Sub
         );
     }
     Vec::new()
+}
+
+/// What the database answers, unless it is silent for so long. The connection is of no use then.
+async fn answered<T>(
+    patience: Duration,
+    answer: impl Future<Output = Result<T, EventLogError>>,
+) -> Result<T, EventLogError> {
+    timeout(patience, answer)
+        .await
+        .unwrap_or_else(|_| Err(EventLogError::Database(sqlx::Error::Io(silence()))))
 }
 
 fn silence() -> std::io::Error {
