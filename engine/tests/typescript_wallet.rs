@@ -1,18 +1,17 @@
 //! IOTA's official TypeScript SDK pays with a memo on the development ledger, and the ledger
 //! room reads it: two implementations of the wire formats that know nothing of each other.
 //!
-//! The SDK comes from npm, pinned by `typescript/package-lock.json`, and is installed once per
-//! lock file under the target folder.
+//! The SDK comes from npm, pinned by `typescript/package-lock.json`.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+mod npm;
+
+use std::path::PathBuf;
+use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 use tanglegate::ledger::{FollowSettings, Follower, Node, NodeLimits, memo};
 use tanglegate_core::{Address, Confirmation, MemoReading, Nanos, OfferId, Username};
 use tanglegate_devnet::{COIN_DEPOSIT, Devnet, Settings};
@@ -20,43 +19,6 @@ use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
 const SELLER: Address = Address([0x5e; 32]);
-const REMEDY: &str = "run ./test, which installs it";
-
-/// The folder where the SDK is installed, with our script in it.
-fn sdk() -> PathBuf {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/typescript");
-    let lock = fs::read(source.join("package-lock.json")).unwrap();
-    let name = format!("typescript-{}", hex::encode(&Sha256::digest(lock)[..8]));
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(&name);
-    fs::create_dir_all(&folder).unwrap();
-    // Several test processes may come here at once; the lock ends with the file.
-    let guard = File::create(folder.with_extension("lock")).unwrap();
-    guard.lock().unwrap();
-    for file in ["package.json", "package-lock.json", "pay.mjs"] {
-        fs::copy(source.join(file), folder.join(file)).unwrap();
-    }
-    let done = folder.join("installed");
-    if !done.exists() {
-        install(&folder);
-        File::create(done).unwrap();
-    }
-    folder
-}
-
-fn install(folder: &Path) {
-    let outcome = Command::new("npm")
-        .args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"])
-        .current_dir(folder)
-        .stdin(Stdio::null())
-        .output()
-        .unwrap_or_else(|error| panic!("npm cannot be run ({error}): {REMEDY}"));
-    let words = String::from_utf8_lossy(&outcome.stderr);
-    assert!(
-        outcome.status.success(),
-        "npm ci failed in {}: {words}",
-        folder.display()
-    );
-}
 
 /// Runs the script with `input` and returns what it says.
 async fn run(folder: PathBuf, input: Value) -> Value {
@@ -68,7 +30,9 @@ async fn run(folder: PathBuf, input: Value) -> Value {
         .stderr(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
-        .unwrap_or_else(|error| panic!("node cannot be run ({error}): {REMEDY}"));
+        .unwrap_or_else(|error| {
+            panic!("node cannot be run ({error}): run ./test, which installs it")
+        });
     let mut stdin = node.stdin.take().unwrap();
     stdin.write_all(input.to_string().as_bytes()).await.unwrap();
     drop(stdin);
@@ -93,7 +57,9 @@ async fn payments(devnet: &Devnet, count: usize) -> Vec<Confirmation> {
 
 #[tokio::test]
 async fn the_official_typescript_sdk_pays_with_a_memo_that_we_read() {
-    let folder = tokio::task::spawn_blocking(sdk).await.unwrap();
+    let folder = tokio::task::spawn_blocking(|| npm::installed("typescript"))
+        .await
+        .unwrap();
     let settings = Settings {
         checkpoint_interval: Duration::from_millis(100),
         ..Settings::default()

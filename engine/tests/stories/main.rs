@@ -1,0 +1,20 @@
+//! The whole engine as people meet it: the program itself, a ledger behind HTTP, and clients that
+//! other people wrote. One binary, so that it is linked once.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
+
+mod client;
+#[path = "../npm/mod.rs"]
+mod npm;
+mod process;
+mod raw;
+mod shop;
+
+mod database_away;
+mod gate_refusals;
+mod live_data;
+mod many_readers;
+mod other_chain;
+mod payments_astray;
+mod troubled_node;
+mod typescript_buyer;
