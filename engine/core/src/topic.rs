@@ -116,7 +116,7 @@ impl TopicFilter {
         if other.0.starts_with('$') && self.0.starts_with(['+', '#']) {
             return false;
         }
-        let (mut mine, mut theirs) = (self.0.split('/'), other.0.split('/'));
+        let (mut mine, mut theirs) = (self.levels(), other.levels());
         loop {
             match (mine.next(), theirs.next()) {
                 (Some("#"), _) | (None, None) => return true,
@@ -135,7 +135,7 @@ impl TopicFilter {
         if (wild(self) && system(other)) || (wild(other) && system(self)) {
             return false;
         }
-        let (mut mine, mut theirs) = (self.0.split('/'), other.0.split('/'));
+        let (mut mine, mut theirs) = (self.levels(), other.levels());
         loop {
             match (mine.next(), theirs.next()) {
                 (Some("#"), _) | (_, Some("#")) | (None, None) => return true,
@@ -144,6 +144,18 @@ impl TopicFilter {
                 _ => return false,
             }
         }
+    }
+
+    /// The levels, to be compared with another filter's. A topic has at least one character, so
+    /// `#` and `/#` match nothing that lacks the level before `#`: it is spelled out, or filters
+    /// that match the same topics would seem to differ.
+    fn levels(&self) -> std::str::Split<'_, char> {
+        let text = match &*self.0 {
+            "#" => "+/#",
+            "/#" => "/+/#",
+            other => other,
+        };
+        text.split('/')
     }
 }
 
@@ -264,5 +276,16 @@ mod tests {
         assert!(!filter("a/+").covers(&filter("a/#")));
         assert!(!filter("#").covers(&filter("$S/#")));
         assert!(!filter("+/b").overlaps(&filter("a/c")));
+    }
+
+    #[test]
+    fn the_topic_without_a_character_tells_no_filters_apart() {
+        for (one, other) in [("#", "+/#"), ("/#", "/+/#")] {
+            assert!(filter(one).covers(&filter(other)));
+            assert!(filter(other).covers(&filter(one)));
+        }
+        assert!(filter("+/+/#").covers(&filter("/#")));
+        assert!(!filter("+/+/#").covers(&filter("#")));
+        assert!(!filter("+").overlaps(&filter("/#")));
     }
 }
