@@ -242,13 +242,23 @@ impl Drop for Gate {
     }
 }
 
+/// Closes the gate when it is dropped.
+struct Closing(Arc<Context>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
 fn serve_shards(context: &Arc<Context>, readers: Vec<LogReader>) -> Vec<JoinHandle<()>> {
     let serve = |(shard, reader): (&Arc<Shard>, LogReader)| {
         let (shard, context) = (Arc::clone(shard), Arc::clone(context));
         tokio::spawn(async move {
-            let stopped = shard.serve(reader, context.clock.clone()).await;
+            // Also when it panics: without one of its shards the gate must not stay open.
+            let closing = Closing(context);
+            let stopped = shard.serve(reader, closing.0.clock.clone()).await;
             tracing::error!(shard = shard.number, %stopped, "the gate closes");
-            context.close();
         })
     };
     context.shards.iter().zip(readers).map(serve).collect()

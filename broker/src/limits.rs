@@ -40,6 +40,8 @@ pub struct ClientLimits {
     pub subscriptions: usize,
     /// Levels in a topic name or topic filter.
     pub topic_levels: usize,
+    /// Bytes of a topic name or topic filter.
+    pub topic_bytes: usize,
     /// Bytes queued for the client. Beyond it QoS 0 messages are dropped; a client that lets
     /// QoS 1 messages pile up to it is disconnected.
     pub queued_bytes: usize,
@@ -81,6 +83,7 @@ impl ClientLimits {
             packet_bytes: 1 << 20,
             subscriptions: 1_000,
             topic_levels: 64,
+            topic_bytes: 8 << 10,
             queued_bytes: 4 << 20,
             in_flight: 1_024,
             keep_alive: None,
@@ -96,6 +99,7 @@ impl ClientLimits {
             packet_bytes: 64 << 10,
             subscriptions: 16,
             topic_levels: 16,
+            topic_bytes: 1 << 10,
             queued_bytes: 256 << 10,
             in_flight: 64,
             keep_alive: Some(Duration::from_secs(600)),

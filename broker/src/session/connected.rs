@@ -57,6 +57,8 @@ pub(super) struct Session {
     pub(super) deadline: Option<Pin<Box<Sleep>>>,
     /// Messages read since the last turn.
     pub(super) record: RecordWriter,
+    /// How many PUBLISH packets were read and not counted yet.
+    pub(super) received: u64,
 }
 
 /// What the handshake agreed on.
@@ -96,6 +98,7 @@ impl Session {
             last_heard: Instant::now(),
             deadline: patience.map(|it| Box::pin(tokio::time::sleep(it))),
             record: RecordWriter::default(),
+            received: 0,
         }
     }
 
@@ -116,17 +119,16 @@ impl Session {
     }
 
     /// Serves the client until the end.
-    pub(super) async fn run(mut self) {
+    pub(super) async fn run(&mut self) -> End {
         // What came behind the CONNECT ([MQTT-3.1.4-5]).
         let mut result = self.handle_rest();
-        let end = loop {
+        loop {
             // What was read before the end counts.
             if let Err(end) = self.append().await.and(result) {
-                break end;
+                return end;
             }
             result = self.turn().await;
-        };
-        self.finish(end).await;
+        }
     }
 
     async fn turn(&mut self) -> Result<(), End> {
@@ -164,7 +166,7 @@ impl Session {
     }
 
     /// Looks at the rights again, and at everything that is queued under them.
-    fn review(&mut self) -> Result<(), End> {
+    pub(super) fn review(&mut self) -> Result<(), End> {
         let outbox = Arc::clone(&self.handle().outbox);
         let version = outbox.rights_version();
         if version == self.rights_version {
@@ -286,7 +288,7 @@ impl Session {
     }
 
     /// Takes leave.
-    async fn finish(mut self, end: End) {
+    pub(super) async fn finish(mut self, end: End) {
         self.count_end(end);
         self.say_farewell(end).await;
         let will = self.will.take().filter(|_| end.publishes_will());

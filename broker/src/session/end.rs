@@ -91,7 +91,8 @@ impl End {
     pub(super) fn publishes_will(self) -> bool {
         match self {
             Self::Goodbye | Self::LogStopped => false,
-            Self::Ordered(order) => !order.is_cut(),
+            // That the server goes says nothing about the client.
+            Self::Ordered(order) => !order.is_cut() && order != Order::ShuttingDown,
             _ => true,
         }
     }

@@ -15,16 +15,18 @@ use tokio::time::Instant;
 impl Session {
     /// Reads once and handles the packets that are complete.
     pub(super) fn read(&mut self) -> Result<(), End> {
+        // Permits of the last turn may be gone.
+        self.review()?;
         let mut partial = std::mem::take(&mut self.partial);
         let (new, result) = read_once(self, |it| &it.stream, &mut partial, Self::handle_packets);
         self.partial = partial;
         if new > 0 {
             self.last_heard = Instant::now();
-            self.attached
-                .context
-                .counters
-                .received_bytes
-                .add(new as u64);
+            let counters = &self.attached.context.counters;
+            counters.received_bytes.add(new as u64);
+            counters
+                .received_messages
+                .add(std::mem::take(&mut self.received));
         }
         result
     }
@@ -58,7 +60,10 @@ impl Session {
 
     fn handle_packet(&mut self, frame: &Frame<'_>, now: Timestamp) -> Result<(), End> {
         match frame.kind()? {
-            PacketKind::Publish => self.handle_publish(frame, now),
+            PacketKind::Publish => {
+                self.received += 1;
+                self.handle_publish(frame, now)
+            }
             PacketKind::PublishAcknowledge => self.handle_acknowledgement(frame.body),
             PacketKind::Subscribe => {
                 let request = SubscribeRequest::read(self.version, frame.body)?;

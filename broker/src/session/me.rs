@@ -9,6 +9,8 @@ use tanglegate_core::{Timestamp, TopicFilter};
 
 /// Refusals that wait to be told. More of them are not worth a client's while.
 const REFUSALS: usize = 16;
+/// Bytes of one of them; whoever sends longer filters has to read the code of the SUBACK.
+const REFUSAL: usize = 4_096;
 
 /// What the client has yet to be told. It waits until the socket takes more, so that a client
 /// that does not read gets the last state and not every one.
@@ -50,15 +52,18 @@ impl Me {
     pub(super) fn tell_lease_retained(&mut self) {
         self.lease = Some(LeaseNews::State);
     }
-
-    pub(super) fn tell_denied(&mut self, filter: &str, why: &str) {
-        if self.denied.len() < REFUSALS {
-            self.denied.push_back(sys::denied(filter, why));
-        }
-    }
 }
 
 impl Session {
+    /// Has the client told why a filter was refused, if it listens.
+    pub(super) fn note_denied(&mut self, filter: &str, why: &str) {
+        let handle = self.handle();
+        let listens = handle.shard.subscribed(handle.slot, DENIED).is_some();
+        if listens && self.me.denied.len() < REFUSALS && filter.len() + why.len() < REFUSAL {
+            self.me.denied.push_back(sys::denied(filter, why));
+        }
+    }
+
     /// Tells the client what it has yet to be told, if it has subscribed to it.
     pub(super) fn tell(&mut self) {
         if let Some(news) = self.me.lease.take() {

@@ -10,8 +10,9 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use tanglegate_core::{Denied, Timestamp, TopicName};
 
-/// Topics whose permits a session remembers.
+/// Topics whose permits a session remembers, and their bytes together.
 const PERMITS: usize = 256;
+const PERMIT_BYTES: usize = 32 << 10;
 
 /// Permits to publish that the client has been given in this connection.
 #[derive(Debug, Default)]
@@ -19,6 +20,7 @@ pub(super) struct Permits {
     /// The topic of the last message.
     last: Option<(Arc<str>, Timestamp)>,
     others: HashMap<Arc<str>, Timestamp>,
+    bytes: usize,
 }
 
 impl Permits {
@@ -39,9 +41,10 @@ impl Permits {
     }
 
     fn add(&mut self, topic: &TopicName, until: Timestamp) {
-        if self.others.len() >= PERMITS {
-            self.others.clear();
+        if self.others.len() >= PERMITS || self.bytes >= PERMIT_BYTES {
+            self.forget();
         }
+        self.bytes += topic.as_str().len();
         let topic: Arc<str> = topic.as_str().into();
         self.others.insert(Arc::clone(&topic), until);
         self.last = Some((topic, until));
@@ -111,6 +114,8 @@ enum Refusal {
     Reserved,
     /// More levels than the limit.
     TooDeep(usize),
+    /// More bytes than the limit.
+    TooLong(usize),
 }
 
 impl Refusal {
@@ -118,7 +123,7 @@ impl Refusal {
         match self {
             Self::Denied(Denied::NotReady) => Reason::ImplementationSpecific,
             Self::Denied(_) | Self::Reserved => Reason::NotAuthorized,
-            Self::TooDeep(_) => Reason::TopicNameInvalid,
+            Self::TooDeep(_) | Self::TooLong(_) => Reason::TopicNameInvalid,
         }
     }
 
@@ -127,6 +132,7 @@ impl Refusal {
             Self::Denied(denied) => denied.to_string(),
             Self::Reserved => "topics that begin with $ belong to the server".to_owned(),
             Self::TooDeep(most) => format!("a topic may have at most {most} levels here"),
+            Self::TooLong(most) => format!("a topic may have at most {most} bytes here"),
         }
     }
 }
@@ -134,7 +140,6 @@ impl Refusal {
 impl Session {
     /// Takes a message, if the client may publish it at this moment.
     pub(super) fn handle_publish(&mut self, frame: &Frame<'_>, now: Timestamp) -> Result<(), End> {
-        self.attached.context.counters.received_messages.one();
         let publish = Publish::read(self.version, frame)?;
         if publish.qos == 1 {
             self.expect_acknowledgement()?;
@@ -196,7 +201,11 @@ impl Session {
             return topic_name(self.aliases.get(alias)?.as_bytes());
         }
         let topic = topic_name(topic)?;
-        let most = self.limits().topic_aliases;
+        let limits = self.limits();
+        if topic.as_str().len() > limits.topic_bytes {
+            return Err(Fault::TopicName("it is longer than this server remembers"));
+        }
+        let most = limits.topic_aliases;
         self.aliases.set(alias, topic.as_str(), most)?;
         Ok(topic)
     }
@@ -224,9 +233,12 @@ impl Session {
         if topic.as_str().starts_with('$') {
             return Err(Refusal::Reserved);
         }
-        let most = self.limits().topic_levels;
-        if topic.as_str().split('/').nth(most).is_some() {
-            return Err(Refusal::TooDeep(most));
+        let (levels, bytes) = (self.limits().topic_levels, self.limits().topic_bytes);
+        if topic.as_str().split('/').nth(levels).is_some() {
+            return Err(Refusal::TooDeep(levels));
+        }
+        if topic.as_str().len() > bytes {
+            return Err(Refusal::TooLong(bytes));
         }
         let (view, subject) = (&self.attached.context.view, self.handle().subject);
         let permit = view

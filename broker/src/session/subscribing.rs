@@ -29,7 +29,7 @@ impl Session {
             reasons.push(match granted {
                 Ok(reason) => reason,
                 Err(Refusal { reason, why }) => {
-                    self.me.tell_denied(&filter, &why);
+                    self.note_denied(&filter, &why);
                     if explanation.len() + why.len() < EXPLANATIONS {
                         let separator = if explanation.is_empty() { "" } else { "; " };
                         explanation += separator;
@@ -98,6 +98,13 @@ impl Session {
             reason: Reason::TopicFilterInvalid,
             why: error.to_string(),
         })?;
+        let most = self.limits().topic_bytes;
+        if text.len() > most {
+            return Err(Refusal {
+                reason: Reason::TopicFilterInvalid,
+                why: format!("a filter may have at most {most} bytes here"),
+            });
+        }
         let most = self.limits().topic_levels;
         if text.split('/').nth(most).is_some() {
             return Err(Refusal {

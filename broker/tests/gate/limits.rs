@@ -118,7 +118,7 @@ async fn a_reader_that_lets_promised_messages_pile_up_is_dismissed() {
 async fn a_client_that_does_not_take_its_answers_gets_no_more_questions_answered() {
     let stage = Stage::new().await;
     let mut client = connect(4, "x").keep_alive(1).open(&stage).await;
-    let questions = vec![0xC0, 0].repeat(1 << 20);
+    let questions = [0xC0, 0].repeat(1 << 20);
     let asking = async {
         loop {
             client.send(&questions).await;
