@@ -23,6 +23,7 @@ mod limits;
 mod listener;
 pub mod login;
 mod outbox;
+mod passing;
 mod record;
 mod registry;
 mod retained;

@@ -200,25 +200,25 @@ impl Record {
         self.number
     }
 
-    /// Bytes of it.
-    pub(crate) fn len(&self) -> usize {
-        self.bytes.len()
-    }
-
     pub(crate) fn ticket(&self) -> u64 {
         read_u64(&self.bytes, 0)
     }
 
-    /// The session that published it.
-    pub(crate) fn origin(&self) -> u64 {
-        read_u64(&self.bytes, 8)
+    /// Its contents, as [`RecordWriter::finish`] returned them.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
     }
+}
 
-    /// Its runs, in the order in which they were published.
-    pub(crate) fn runs(&self) -> impl Iterator<Item = Run<'_>> {
-        let mut rest = &self.bytes[HEAD..];
-        std::iter::from_fn(move || Run::take(&mut rest))
-    }
+/// The session that published a record.
+pub(crate) fn origin(record: &[u8]) -> u64 {
+    read_u64(record, 8)
+}
+
+/// The runs of a record, in the order in which they were published.
+pub(crate) fn runs(record: &[u8]) -> impl Iterator<Item = Run<'_>> {
+    let mut rest = &record[HEAD..];
+    std::iter::from_fn(move || Run::take(&mut rest))
 }
 
 /// Messages on one topic.
@@ -296,12 +296,6 @@ mod tests {
         }
     }
 
-    fn record(writer: RecordWriter) -> Record {
-        let mut bytes = writer.finish(7);
-        set_ticket(&mut bytes, 9);
-        Record::new(bytes.into(), 0)
-    }
-
     #[test]
     fn messages_alike_share_a_run_and_others_do_not() {
         let mut writer = RecordWriter::default();
@@ -324,10 +318,11 @@ mod tests {
         ];
         messages.iter().for_each(|it| writer.push(it, NOW));
         writer.push_plain("é", &[0x30, 5, 0, 2, 0xC3, 0xA9, b'5'], NOW);
-        let record = record(writer);
-        assert_eq!((record.origin(), record.ticket()), (7, 9));
-        let runs: Vec<_> = record
-            .runs()
+        let mut record = writer.finish(7);
+        set_ticket(&mut record, 9);
+        assert_eq!(origin(&record), 7);
+        assert_eq!(Record::new(record.clone().into(), 0).ticket(), 9);
+        let found: Vec<_> = runs(&record)
             .map(|it| (it.topic, it.qos, it.count))
             .collect();
         let expected = [
@@ -337,16 +332,15 @@ mod tests {
             ("a", 0, 1),
             ("é", 0, 2),
         ];
-        assert_eq!(runs, expected);
-        let payloads: Vec<_> = record
-            .runs()
+        assert_eq!(found, expected);
+        let payloads: Vec<_> = runs(&record)
             .flat_map(|it| it.payloads().map(<[u8]>::to_vec).collect::<Vec<_>>())
             .collect();
         let expected: [&[u8]; 7] = [b"1", b"22", b"", b"3", b"3", b"4", b"5"];
         assert_eq!(payloads, expected);
-        let retained = record.runs().nth(2).unwrap();
+        let retained = runs(&record).nth(2).unwrap();
         assert_eq!((retained.retain, retained.properties), (true, &[1, 1][..]));
         assert_eq!(retained.expires(), Timestamp(6_000));
-        assert_eq!(record.runs().next().unwrap().largest, 7);
+        assert_eq!(runs(&record).next().unwrap().largest, 7);
     }
 }

@@ -70,15 +70,19 @@ impl Retained {
     /// Stores the message of `run`, or empties its topic when the payload is empty
     /// ([MQTT-3.3.1-6]). False when there is no room: what was stored before is gone then too,
     /// so that nobody takes an old value for the last.
-    pub(crate) fn offer(&self, run: &Run<'_>, origin: u64, place: Place) -> bool {
+    ///
+    /// `place` is `None` when the message did not come through the log and is offered once.
+    pub(crate) fn offer(&self, run: &Run<'_>, origin: u64, place: Option<Place>) -> bool {
         let Some(payload) = run.payloads().next() else {
             return true;
         };
         let mut store = self.store.lock();
-        if store.seen >= Some(place) {
-            return true;
+        if place.is_some() {
+            if store.seen >= place {
+                return true;
+            }
+            store.seen = place;
         }
-        store.seen = Some(place);
         store.remove(run.topic);
         if payload.is_empty() {
             return true;
@@ -165,7 +169,7 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{Message, Record, RecordWriter};
+    use crate::record::{Message, RecordWriter, runs};
 
     const NOW: Timestamp = Timestamp(0);
 
@@ -180,9 +184,9 @@ mod tests {
             payload,
         };
         writer.push(&message, NOW);
-        let record = Record::new(writer.finish(1).into(), 0);
-        let run = record.runs().next().unwrap();
-        retained.offer(&run, 1, place)
+        let record = writer.finish(1);
+        let run = runs(&record).next().unwrap();
+        retained.offer(&run, 1, Some(place))
     }
 
     fn found(retained: &Retained, filter: &str, now: Timestamp) -> Vec<(String, Vec<u8>)> {

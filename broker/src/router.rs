@@ -127,6 +127,13 @@ impl Log {
     }
 }
 
+impl Log {
+    /// True when every record that was ever appended has been read by all shards.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.flow.tickets.lock().open.is_empty()
+    }
+}
+
 impl Flow {
     fn open_ticket(&self, share: u32) -> u64 {
         let mut tickets = self.tickets.lock();
@@ -201,7 +208,7 @@ impl Drop for LogReader {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{Message, RecordWriter};
+    use crate::record::{Message, RecordWriter, runs};
     use tanglegate_core::Timestamp;
 
     fn record(payload: &[u8]) -> Vec<u8> {
@@ -246,7 +253,12 @@ mod tests {
         assert!(!publishing.is_finished(), "12 MB do not fit a log of 1 MB");
         for number in 0_u32..3_000 {
             let record = read(&mut lagging).await;
-            let payload = record.runs().next().unwrap().payloads().next().unwrap();
+            let payload = runs(record.bytes())
+                .next()
+                .unwrap()
+                .payloads()
+                .next()
+                .unwrap();
             assert_eq!(payload[..4], number.to_le_bytes());
             lagging.done(&record);
         }
@@ -265,7 +277,7 @@ mod tests {
         });
         for _ in 0..3 {
             let record = read(&mut reader).await;
-            assert_eq!(record.runs().map(|it| it.count).sum::<u32>(), 1);
+            assert_eq!(runs(record.bytes()).map(|it| it.count).sum::<u32>(), 1);
             reader.done(&record);
         }
         publishing.await.unwrap();

@@ -5,6 +5,8 @@ mod index;
 mod recipients;
 mod walk;
 
+pub(crate) use walk::serve_at_once;
+
 use crate::clock::Clock;
 use crate::outbox::Outbox;
 use crate::retained::Retained;
@@ -218,9 +220,9 @@ impl Shard {
                 }
                 Err(stopped) => return stopped,
             };
-            self.walk(&record, clock.now());
+            self.serve_record(&record, clock.now());
             reader.done(&record);
-            read += record.len();
+            read += record.bytes().len();
             if read >= TURN {
                 read = 0;
                 tokio::task::yield_now().await;

@@ -81,6 +81,8 @@ counters! {
     faulty_sessions,
     /// Sessions ended by a panic. Each is a defect.
     panicked_sessions,
+    /// Batch records that were served without the log, because it was idle.
+    served_at_once,
     /// Batch records that the log dropped before a shard had read them. Each is a defect.
     lost_records,
 }

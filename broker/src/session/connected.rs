@@ -155,8 +155,8 @@ impl Session {
         let handle = self.handle();
         let (session, shard) = (handle.session, handle.shard.number);
         let record = std::mem::take(&mut self.record).finish(session);
-        let appended = self.attached.context.log.append(shard, record).await;
-        appended.map_err(|_| End::LogStopped)
+        let passed = self.attached.context.pass_on(shard, record).await;
+        passed.map_err(|_| End::LogStopped)
     }
 
     /// True when the rights, or anything else that ends a session, were not looked at since

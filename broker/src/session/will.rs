@@ -31,12 +31,7 @@ pub(super) async fn publish(context: &Context, handle: &Handle, will: WillReques
     };
     record.push(&message, now);
     let record = record.finish(handle.session);
-    if context
-        .log
-        .append(handle.shard.number, record)
-        .await
-        .is_err()
-    {
+    if context.pass_on(handle.shard.number, record).await.is_err() {
         tracing::warn!(
             session = handle.session,
             "a will was lost with the message log"

@@ -3,9 +3,12 @@
 use super::recipients::Recipient;
 use super::{Shard, Slot, State};
 use crate::outbox::{Bounds, Pushed, Queue};
-use crate::record::{Record, Run};
+use crate::record::{Record, Run, origin, runs};
+use crate::retained::Retained;
 use crate::session::Order;
+use crate::statistics::Counters;
 use crate::wire::{Delivery, Version};
+use std::sync::Arc;
 use std::task::Waker;
 use tanglegate_core::Timestamp;
 
@@ -29,34 +32,101 @@ struct Serving<'a> {
     five: &'a mut Vec<u8>,
 }
 
-impl Shard {
-    /// Puts the messages of a record into the outboxes of those who may read them.
-    pub(super) fn walk(&self, record: &Record, now: Timestamp) {
-        let (mut wakers, mut tally, mut five) = (vec![], Tally::default(), vec![]);
-        {
-            let mut state = self.state.lock();
-            for (number, run) in record.runs().enumerate() {
-                if run.retain {
-                    let place = (record.number(), number);
-                    let kept = self.retained.offer(&run, record.origin(), place);
-                    tally.no_room_to_retain += u64::from(!kept);
-                }
-                five.clear();
-                let serving = Serving {
-                    run: &run,
-                    origin: record.origin(),
-                    now,
-                    expiry: seconds_left(&run, now),
-                    five: &mut five,
-                };
-                state.serve(serving, &mut wakers, &mut tally);
+/// A walk through one record, on one shard or several.
+struct Walk<'a> {
+    record: &'a [u8],
+    now: Timestamp,
+    wakers: Vec<Waker>,
+    tally: Tally,
+}
+
+impl<'a> Walk<'a> {
+    fn new(record: &'a [u8], now: Timestamp) -> Self {
+        Self {
+            record,
+            now,
+            wakers: vec![],
+            tally: Tally::default(),
+        }
+    }
+
+    /// Offers the retained messages of the record to the store. `number` is that of the record
+    /// in the log, if it came through it.
+    fn retain(&mut self, retained: &Retained, number: Option<u64>) {
+        for (run_number, run) in runs(self.record).enumerate() {
+            if run.retain {
+                let place = number.map(|number| (number, run_number));
+                let kept = retained.offer(&run, origin(self.record), place);
+                self.tally.no_room_to_retain += u64::from(!kept);
             }
         }
-        wakers.into_iter().for_each(Waker::wake);
-        self.counters.dropped_slow.add(tally.slow);
-        self.counters.dropped_too_large.add(tally.too_large);
-        self.counters.dropped_retained.add(tally.no_room_to_retain);
     }
+
+    /// Puts the messages into the outboxes of those who may read them.
+    fn through(&mut self, state: &mut State) {
+        let mut five = vec![];
+        for run in runs(self.record) {
+            five.clear();
+            let serving = Serving {
+                run: &run,
+                origin: origin(self.record),
+                now: self.now,
+                expiry: seconds_left(&run, self.now),
+                five: &mut five,
+            };
+            state.serve(serving, &mut self.wakers, &mut self.tally);
+        }
+    }
+
+    /// Wakes those who got something. No lock may be held.
+    fn end(self, counters: &Counters) {
+        self.wakers.into_iter().for_each(Waker::wake);
+        counters.dropped_slow.add(self.tally.slow);
+        counters.dropped_too_large.add(self.tally.too_large);
+        counters.dropped_retained.add(self.tally.no_room_to_retain);
+    }
+}
+
+impl Shard {
+    /// Serves the sessions of this shard from a record of the log.
+    pub(super) fn serve_record(&self, record: &Record, now: Timestamp) {
+        let mut walk = Walk::new(record.bytes(), now);
+        {
+            // Under the lock, so that a session that subscribes finds a message either kept or
+            // yet to come.
+            let mut state = self.state.lock();
+            walk.retain(&self.retained, Some(record.number()));
+            walk.through(&mut state);
+        }
+        walk.end(&self.counters);
+    }
+}
+
+/// Serves all shards from a record that has not been in the log, if that is possible just now:
+/// nobody else is serving them, and `is_idle` says that nothing is on its way to them that was
+/// published before. Whatever is published after it waits for the locks that are held here.
+pub(crate) fn serve_at_once(
+    shards: &[Arc<Shard>],
+    record: &[u8],
+    now: Timestamp,
+    is_idle: impl FnOnce() -> bool,
+) -> bool {
+    let mut states = Vec::with_capacity(shards.len());
+    for shard in shards {
+        match shard.state.try_lock() {
+            Some(state) => states.push(state),
+            None => return false,
+        }
+    }
+    let Some(first) = shards.first().filter(|_| is_idle()) else {
+        return false;
+    };
+    let mut walk = Walk::new(record, now);
+    walk.retain(&first.retained, None);
+    states.iter_mut().for_each(|it| walk.through(it));
+    drop(states);
+    walk.end(&first.counters);
+    true
 }
 
 fn seconds_left(run: &Run<'_>, now: Timestamp) -> Option<u32> {

@@ -1,0 +1,29 @@
+//! How messages get from a session to the shards.
+
+use crate::gate::Context;
+use crate::router::LogStopped;
+use crate::shard::serve_at_once;
+
+/// The longest record that is served at once, in bytes. A longer one means that messages come
+/// faster than they can be handled one by one: then the log, which lets the shards work side by
+/// side, is the better way.
+const AT_ONCE: usize = 4_096;
+
+impl Context {
+    /// Passes a record on to all shards. Short ones that come while the log is idle are served
+    /// at once, which saves them the way through other threads; all others go through the log,
+    /// where they wait while the shards are behind.
+    ///
+    /// The messages of one session stay in order either way: one goes through the log only when
+    /// all before it were served, or are before it in the log.
+    pub(crate) async fn pass_on(&self, shard: usize, record: Vec<u8>) -> Result<(), LogStopped> {
+        if record.len() <= AT_ONCE {
+            let now = self.clock.now();
+            if serve_at_once(&self.shards, &record, now, || self.log.is_idle()) {
+                self.counters.served_at_once.one();
+                return Ok(());
+            }
+        }
+        self.log.append(shard, record).await
+    }
+}
