@@ -3,6 +3,7 @@
 //! The engine is the shell around `tanglegate-core`: it fetches from the ledger, writes to
 //! PostgreSQL, feeds the gate and answers the operator. See `docs/ARCHITECTURE.md`.
 
+pub mod bench;
 pub mod cli;
 pub mod config;
 pub mod control;

@@ -1,0 +1,4 @@
+//! Measurements against the things that people would use otherwise, alternating in one run:
+//! ratios can be trusted where absolute figures cannot.
+
+pub mod log;
