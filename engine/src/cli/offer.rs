@@ -4,7 +4,7 @@ use super::{Common, quantity, table};
 use crate::control::{OfferRequest, Outcome};
 use clap::Subcommand;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tanglegate_core::Nanos;
+use tanglegate_core::{Nanos, OfferId};
 
 #[derive(Subcommand)]
 pub(super) enum Offer {
@@ -37,7 +37,8 @@ pub(super) enum Offer {
     /// Stop selling; running leases keep their end
     Withdraw {
         /// Its name
-        id: String,
+        #[arg(value_parser = OfferId::parse)]
+        id: OfferId,
     },
     /// Show all offers
     List {
@@ -76,7 +77,7 @@ impl Offer {
                 };
                 say(&control.post(&["v1", "offers"], &request).await?);
             }
-            Self::Withdraw { id } => say(&control.delete(&["v1", "offers", &id]).await?),
+            Self::Withdraw { id } => say(&control.delete(&["v1", "offers", id.as_str()]).await?),
             Self::List { json } => {
                 let rows = control.get(&["v1", "offers"]).await?;
                 let columns = [

@@ -4,6 +4,7 @@ use super::offer::say;
 use super::{Common, table};
 use crate::control::RuleRequest;
 use clap::Subcommand;
+use tanglegate_core::RuleId;
 
 #[derive(Subcommand)]
 pub(super) enum Rule {
@@ -22,7 +23,8 @@ pub(super) enum Rule {
     /// Take a right back; it ends at once
     Remove {
         /// The rule's identity (see `rule list`)
-        id: String,
+        #[arg(value_parser = RuleId::parse)]
+        id: RuleId,
     },
     /// Show all rules
     List {
@@ -48,7 +50,7 @@ impl Rule {
                 };
                 say(&control.post(&["v1", "rules"], &request).await?);
             }
-            Self::Remove { id } => say(&control.delete(&["v1", "rules", &id]).await?),
+            Self::Remove { id } => say(&control.delete(&["v1", "rules", &id.to_string()]).await?),
             Self::List { json } => {
                 let rows = control.get(&["v1", "rules"]).await?;
                 table::print(&rows, &["who", "filter", "access", "rule"], json)?;

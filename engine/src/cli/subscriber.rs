@@ -2,7 +2,7 @@
 
 use super::offer::say;
 use super::{Common, table};
-use crate::control::{Outcome, PasswordAnswer, Secret, SubscriberRequest};
+use crate::control::{Outcome, PasswordAnswer, Secret, SubscriberRequest, UsernameRequest};
 use anyhow::Context;
 use clap::Subcommand;
 use std::io::Read;
@@ -61,16 +61,19 @@ impl Subscriber {
                 password_file,
             } => {
                 let password = password_file.as_deref().map(read_password).transpose()?;
-                let path = ["v1", "subscribers", &username, "password"];
-                tell(&control.post(&path, &password).await?);
+                let request = SubscriberRequest { username, password };
+                let path = ["v1", "subscribers", "password"];
+                tell(&control.post(&path, &request).await?);
             }
             Self::Suspend { username } => {
-                let path = ["v1", "subscribers", &username, "suspend"];
-                say(&control.post::<Outcome>(&path, &()).await?);
+                let path = ["v1", "subscribers", "suspend"];
+                let request = UsernameRequest { username };
+                say(&control.post::<Outcome>(&path, &request).await?);
             }
             Self::Reinstate { username } => {
-                let path = ["v1", "subscribers", &username, "reinstate"];
-                say(&control.post::<Outcome>(&path, &()).await?);
+                let path = ["v1", "subscribers", "reinstate"];
+                let request = UsernameRequest { username };
+                say(&control.post::<Outcome>(&path, &request).await?);
             }
             Self::List { json } => {
                 let rows = control.get(&["v1", "subscribers"]).await?;

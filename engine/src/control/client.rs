@@ -134,8 +134,8 @@ impl Control {
     }
 }
 
-/// The socket is the address; the host in the URL means nothing. Names may hold any character, so
-/// each is a segment of its own.
+/// The socket is the address; the host in the URL means nothing. Usernames stand in bodies only:
+/// a path cannot hold every name (`..` would vanish from it).
 fn url(path: &[&str]) -> Result<reqwest::Url, ControlError> {
     let mut url = reqwest::Url::parse("http://engine").expect("a constant URL");
     url.path_segments_mut()

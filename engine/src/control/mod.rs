@@ -10,7 +10,7 @@ pub use client::{Control, ControlError};
 pub use server::{ControlServer, Desk, Status};
 pub use wire::{
     EventLine, LeaseRequest, OfferRequest, Outcome, PasswordAnswer, RuleRequest, Secret,
-    SubscriberRequest,
+    SubscriberRequest, UsernameRequest,
 };
 
 use std::path::{Path, PathBuf};

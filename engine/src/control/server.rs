@@ -3,6 +3,7 @@
 use super::tables::Tables;
 use super::wire::{
     LeaseRequest, OfferRequest, Outcome, PasswordAnswer, RuleRequest, Secret, SubscriberRequest,
+    UsernameRequest,
 };
 use crate::event_log::Origin;
 use crate::writer::{Recording, SubmitError, WriterHandle};
@@ -123,9 +124,9 @@ fn router(desk: Desk) -> Router {
         .route("/v1/rules", get(rules).post(give_rule))
         .route("/v1/rules/{id}", delete(remove_rule))
         .route("/v1/subscribers", get(subscribers).post(register))
-        .route("/v1/subscribers/{name}/password", post(change_password))
-        .route("/v1/subscribers/{name}/suspend", post(suspend))
-        .route("/v1/subscribers/{name}/reinstate", post(reinstate))
+        .route("/v1/subscribers/password", post(change_password))
+        .route("/v1/subscribers/suspend", post(suspend))
+        .route("/v1/subscribers/reinstate", post(reinstate))
         .route("/v1/leases", get(leases))
         .route("/v1/leases/revoke", post(revoke))
         .route("/v1/payments", get(payments))
@@ -145,7 +146,7 @@ impl IntoResponse for Fault {
 
 impl From<JsonRejection> for Fault {
     fn from(rejection: JsonRejection) -> Self {
-        Self(StatusCode::BAD_REQUEST, rejection.body_text())
+        Self(rejection.status(), rejection.body_text())
     }
 }
 
@@ -336,12 +337,11 @@ async fn register(
 async fn change_password(
     State(desk): State<Desk>,
     headers: HeaderMap,
-    Path(name): Path<String>,
-    asked: Asked<Option<Secret>>,
+    asked: Asked<SubscriberRequest>,
 ) -> Answered<PasswordAnswer> {
-    let Json(password) = asked?;
-    let username = Username::parse(&name).map_err(bad)?;
-    let (verifier, made) = desk.verifier(password).await?;
+    let Json(asked) = asked?;
+    let username = Username::parse(&asked.username).map_err(bad)?;
+    let (verifier, made) = desk.verifier(asked.password).await?;
     let command = Command::ChangePassword { username, verifier };
     answer_password(desk.submit(&headers, command).await?, made)
 }
@@ -366,9 +366,10 @@ fn answer_password(outcome: Outcome, made: Option<Secret>) -> Answered<PasswordA
 async fn suspend(
     State(desk): State<Desk>,
     headers: HeaderMap,
-    Path(name): Path<String>,
+    asked: Asked<UsernameRequest>,
 ) -> Answered<Outcome> {
-    let username = Username::parse(&name).map_err(bad)?;
+    let Json(asked) = asked?;
+    let username = Username::parse(&asked.username).map_err(bad)?;
     desk.submit(&headers, Command::Suspend(username))
         .await
         .map(Json)
@@ -377,9 +378,10 @@ async fn suspend(
 async fn reinstate(
     State(desk): State<Desk>,
     headers: HeaderMap,
-    Path(name): Path<String>,
+    asked: Asked<UsernameRequest>,
 ) -> Answered<Outcome> {
-    let username = Username::parse(&name).map_err(bad)?;
+    let Json(asked) = asked?;
+    let username = Username::parse(&asked.username).map_err(bad)?;
     desk.submit(&headers, Command::Reinstate(username))
         .await
         .map(Json)

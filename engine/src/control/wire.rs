@@ -75,7 +75,15 @@ pub struct RuleRequest {
     pub access: String,
 }
 
-/// A login.
+/// Whom a request is about. Names may hold any character, so they stand in no path.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UsernameRequest {
+    /// Its name.
+    pub username: String,
+}
+
+/// A login with its password, new or changed.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SubscriberRequest {

@@ -104,13 +104,13 @@ impl Database {
 }
 
 fn parse(url: &DatabaseUrl) -> anyhow::Result<PgConnectOptions> {
+    let schemes = ["postgres://", "postgresql://"];
+    let ours = schemes.iter().any(|it| url.expose().starts_with(it));
+    let options = PgConnectOptions::from_str(url.expose());
     // An error must not repeat the URL, which may hold a password.
-    PgConnectOptions::from_str(url.expose())
-        .map(ConnectOptions::disable_statement_logging)
-        .map_err(|_| {
-            anyhow::anyhow!(
-                "DATABASE_URL is not a PostgreSQL address; for example \
-                 DATABASE_URL=postgres://tanglegate:password@db.example/tanglegate"
-            )
-        })
+    let options = options.ok().filter(|_| ours).context(
+        "DATABASE_URL is not a PostgreSQL address; for example \
+         DATABASE_URL=postgres://tanglegate:password@db.example/tanglegate",
+    )?;
+    Ok(options.disable_statement_logging())
 }
