@@ -10,11 +10,18 @@ mod process;
 mod raw;
 mod shop;
 
+mod configuration;
+mod control_door;
 mod database_away;
 mod gate_refusals;
+mod killed_again_and_again;
 mod live_data;
 mod many_readers;
+mod names;
 mod other_chain;
 mod payments_astray;
+mod secrets;
+mod shutdown;
 mod troubled_node;
+mod two_engines;
 mod typescript_buyer;

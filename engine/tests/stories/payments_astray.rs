@@ -121,7 +121,7 @@ fn money_below_the_least_purchase_stays_on_account_until_more_comes() {
         "too little for any time"
     );
 
-    shop.register("plug");
+    let plug = shop.register("plug");
     shop.say(&[
         "rule",
         "give",
@@ -129,16 +129,8 @@ fn money_below_the_least_purchase_stays_on_account_until_more_comes() {
         "--access=write",
         "--username=plug",
     ]);
-    let changed = shop.say(&["subscriber", "password", "plug"]);
-    let plug = changed
-        .split("password: ")
-        .nth(1)
-        .unwrap()
-        .split(' ')
-        .next()
-        .unwrap();
     let port = shop.port();
-    let _heart = Heart::start(port, "5", Some(("plug", plug)), "sensor/live");
+    let _heart = Heart::start(port, "5", Some(("plug", &plug)), "sensor/live");
 
     shop.pay(&wallet, 359_800_050, &memo);
     let second = &shop.recorded(2)[0];

@@ -27,9 +27,13 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_tanglegate");
 /// Dropped in this order: the engine goes before the ledger, and the folder last.
 pub(crate) struct Shop {
     engine: Option<Process>,
+    /// The length of its log then.
+    launched_at: usize,
     pub(crate) devnet: Devnet,
     pub(crate) seller: Address,
     pub(crate) folder: TestFolder,
+    /// Variables of the engine's environment.
+    pub(crate) environment: Vec<(&'static str, String)>,
     runtime: Runtime,
 }
 
@@ -65,9 +69,11 @@ impl Shop {
         let folder = TestFolder::create().unwrap();
         let shop = Self {
             engine: None,
+            launched_at: 0,
             devnet,
             seller,
             folder,
+            environment: Vec::new(),
             runtime,
         };
         let config = format!(
@@ -130,6 +136,7 @@ impl Shop {
     /// Starts the engine without waiting until it is ready.
     pub(crate) fn launch(&mut self) {
         assert!(self.engine.is_none(), "one engine at a time");
+        self.launched_at = self.log().len();
         let log = File::options()
             .create(true)
             .append(true)
@@ -139,20 +146,23 @@ impl Shop {
             .arg("serve")
             .stdin(Stdio::null())
             .stdout(Stdio::null());
-        command.stderr(log.unwrap());
+        command.stderr(log.unwrap()).envs(self.environment.clone());
         self.engine = Some(Process::spawn(&mut command));
     }
 
     /// Starts the engine and waits until it is ready.
     pub(crate) fn start(&mut self) {
-        let before = self.log().len();
         self.launch();
         eventually("the engine is ready", || {
-            let log = self.log();
             let ended = self.engine.as_mut().and_then(Process::ended);
-            assert!(ended.is_none(), "the engine ended ({ended:?}): {log}");
-            log[before..].contains(" ready ").then_some(())
+            assert!(ended.is_none(), "it ended ({ended:?}): {}", self.log());
+            self.is_ready().then_some(())
         });
+    }
+
+    /// Whether the engine says that it is ready, since it was launched.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.log()[self.launched_at..].contains(" ready ")
     }
 
     pub(crate) fn engine(&mut self) -> &mut Process {
@@ -172,6 +182,12 @@ impl Shop {
         let mut engine = self.engine.take().expect("the engine was started");
         engine.signal(Signal::KILL);
         engine.wait(PATIENCE).expect("nobody survives that");
+    }
+
+    /// The engine has ended by itself.
+    pub(crate) fn gone(&mut self) {
+        let mut engine = self.engine.take().expect("the engine was started");
+        assert!(engine.ended().is_some(), "it runs");
     }
 
     /// The processes of the engine's private PostgreSQL.
@@ -248,12 +264,7 @@ impl Shop {
 
     /// Registers a login; the password that the engine made.
     pub(crate) fn register(&self, username: &str) -> String {
-        let said = self.say(&["subscriber", "add", username]);
-        let password = said
-            .split("password: ")
-            .nth(1)
-            .expect("a password is shown");
-        password.split(' ').next().unwrap().to_owned()
+        shown_password(&self.say(&["subscriber", "add", "--", username]))
     }
 
     pub(crate) fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
@@ -317,8 +328,7 @@ impl Shop {
             &amount,
             "--offer",
             "plug-hour",
-            "--username",
-            username,
+            &format!("--username={username}"),
         ]);
     }
 }
@@ -332,6 +342,13 @@ impl Drop for Shop {
             std::thread::sleep(Duration::from_millis(10));
         }
     }
+}
+
+/// The password that a command shows once.
+pub(crate) fn shown_password(said: &str) -> String {
+    let shown = said.split("password: ").nth(1);
+    let password = shown.and_then(|it| it.split(' ').next());
+    password.expect("a password is shown").to_owned()
 }
 
 pub(crate) fn path(path: &Path) -> &str {
