@@ -43,7 +43,10 @@ impl SubjectKey {
     /// be the same for opening.
     #[must_use]
     pub fn seal(&self, nonce: [u8; NONCE], context: &[u8], plain: &[u8]) -> Sealed {
-        let payload = Payload { msg: plain, aad: context };
+        let payload = Payload {
+            msg: plain,
+            aad: context,
+        };
         let cipher = XChaCha20Poly1305::new((&self.0).into());
         let sealed = cipher
             .encrypt(&XNonce::from(nonce), payload)
@@ -101,7 +104,9 @@ mod tests {
         let key = SubjectKey::from_bytes([1; 32]);
         let sealed = key.seal([2; 24], b"username", b"ana");
         assert!(!sealed.as_bytes().windows(3).any(|it| it == b"ana"));
-        let opened = key.open(b"username", sealed.as_bytes()).expect("same key and context");
+        let opened = key
+            .open(b"username", sealed.as_bytes())
+            .expect("same key and context");
         assert_eq!(opened.as_slice(), b"ana");
         let other = SubjectKey::from_bytes([3; 32]);
         assert!(other.open(b"username", sealed.as_bytes()).is_err());
@@ -119,6 +124,9 @@ mod tests {
 
     #[test]
     fn a_key_shows_nothing_of_itself() {
-        assert_eq!(format!("{:?}", SubjectKey::from_bytes([171; 32])), "SubjectKey(..)");
+        assert_eq!(
+            format!("{:?}", SubjectKey::from_bytes([171; 32])),
+            "SubjectKey(..)"
+        );
     }
 }

@@ -55,7 +55,11 @@ impl Frontier {
     pub fn from_parts(size: u64, subtrees: Vec<Hash>) -> Result<Self, FrontierError> {
         let (expected, found) = (size.count_ones(), subtrees.len());
         if expected as usize != found {
-            return Err(FrontierError::Length { size, expected, found });
+            return Err(FrontierError::Length {
+                size,
+                expected,
+                found,
+            });
         }
         Ok(Self { size, subtrees })
     }
@@ -76,7 +80,10 @@ impl Frontier {
     pub fn push(&mut self, leaf: Hash) {
         let mut node = leaf;
         for _ in 0..self.size.trailing_ones() {
-            let left = self.subtrees.pop().expect("one subtree for each bit of the size");
+            let left = self
+                .subtrees
+                .pop()
+                .expect("one subtree for each bit of the size");
             node = node_hash(&left, &node);
         }
         self.subtrees.push(node);
@@ -163,7 +170,11 @@ mod tests {
     fn growing_leaf_by_leaf_gives_the_root_by_definition() {
         let leaves: Vec<Hash> = (0..200_u8).map(|it| leaf_hash(&[&[it]])).collect();
         for size in 0..leaves.len() {
-            assert_eq!(root_of(&leaves[..size]), by_definition(&leaves[..size]), "size {size}");
+            assert_eq!(
+                root_of(&leaves[..size]),
+                by_definition(&leaves[..size]),
+                "size {size}"
+            );
         }
     }
 

@@ -70,7 +70,11 @@ impl Default for Settings {
 pub async fn run(settings: Settings) -> anyhow::Result<String> {
     let (leases, wanted) = (settings.leases, settings.wants("permit"));
     let permits = tokio::task::spawn_blocking(move || {
-        if wanted { permits::measure(leases) } else { Ok(String::new()) }
+        if wanted {
+            permits::measure(leases)
+        } else {
+            Ok(String::new())
+        }
     });
     let permits = permits.await??;
     let mut text = String::new();
@@ -169,14 +173,21 @@ fn compare(
     found: Option<(SocketAddr, u32)>,
 ) -> anyhow::Result<Vec<Row>> {
     let rival = found.map(|(address, _)| address);
-    let one_to_one =
-        Load { writers: 1, readers: 1, qos: 0, payload: settings.payload, time: settings.load };
+    let one_to_one = Load {
+        writers: 1,
+        readers: 1,
+        qos: 0,
+        payload: settings.payload,
+        time: settings.load,
+    };
     let mut rows = vec![];
     let what = format!("memory of {} idle connections", settings.idle);
     if settings.wants(&what) {
         // First: what a server has used once, it keeps.
         let weigh = |it, process| load::weigh_idle(it, process, settings.idle);
-        let theirs = found.map(|(address, process)| weigh(address, process)).transpose()?;
+        let theirs = found
+            .map(|(address, process)| weigh(address, process))
+            .transpose()?;
         rows.push(Row {
             what,
             unit: "bytes each",
@@ -196,16 +207,33 @@ fn compare(
     for (writers, readers, qos, budget) in loads {
         let what = format!("{writers} -> {readers}, QoS {qos}");
         if settings.wants(&what) {
-            let load = Load { writers, readers, qos, ..one_to_one };
+            let load = Load {
+                writers,
+                readers,
+                qos,
+                ..one_to_one
+            };
             let (gate, rival) = alternate(settings, gate, rival, |it| load.deliveries(it))?;
             let budget = Budget::AtLeast(budget);
-            rows.push(Row { what, unit: "delivered/s", gate, rival, budget });
+            rows.push(Row {
+                what,
+                unit: "delivered/s",
+                gate,
+                rival,
+                budget,
+            });
         }
     }
     let what = "latency 1 -> 1 at 5,000/s, p50".to_owned();
     if settings.wants(&what) {
         let (gate, rival) = alternate(settings, gate, rival, |it| one_to_one.latency(it, 5_000))?;
-        rows.push(Row { what, unit: "us", gate, rival, budget: Budget::AtMost(1.2) });
+        rows.push(Row {
+            what,
+            unit: "us",
+            gate,
+            rival,
+            budget: Budget::AtMost(1.2),
+        });
     }
     Ok(rows)
 }

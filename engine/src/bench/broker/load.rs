@@ -42,11 +42,18 @@ impl Shared {
     }
 
     fn all(&self) -> u64 {
-        self.delivered.iter().map(|it| it.load(Ordering::Relaxed)).sum()
+        self.delivered
+            .iter()
+            .map(|it| it.load(Ordering::Relaxed))
+            .sum()
     }
 
     fn slowest(&self) -> u64 {
-        self.delivered.iter().map(|it| it.load(Ordering::Relaxed)).min().unwrap_or(0)
+        self.delivered
+            .iter()
+            .map(|it| it.load(Ordering::Relaxed))
+            .min()
+            .unwrap_or(0)
     }
 }
 
@@ -83,7 +90,9 @@ impl Load {
             sockets.push(socket);
         }
         let shared = Arc::clone(shared);
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
         let length = self.packet(0).len();
         Ok(std::thread::spawn(move || {
             runtime.block_on(async {

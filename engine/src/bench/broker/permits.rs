@@ -26,14 +26,21 @@ pub(super) fn measure(leases: usize) -> anyhow::Result<String> {
     let (mut number, mut permitted, begun) = (1_usize, 0_usize, Instant::now());
     for _ in 0..ASKED {
         // Far apart in memory, as buyers are.
-        number = number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        number = number
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
         let who = (number >> 20) % leases.max(1);
         let topic = &topics[who % OFFERS];
-        let permit = table.acl.permit_deliver(Some(subscriber(who)), topic, LONG_AGO);
+        let permit = table
+            .acl
+            .permit_deliver(Some(subscriber(who)), topic, LONG_AGO);
         permitted += usize::from(permit.is_ok());
     }
     let nanos = begun.elapsed().as_nanos() / ASKED as u128;
-    anyhow::ensure!(permitted == ASKED, "{permitted} of {ASKED} permits were given");
+    anyhow::ensure!(
+        permitted == ASKED,
+        "{permitted} of {ASKED} permits were given"
+    );
     let each = |from: Option<u64>, to: Option<u64>| match (from, to) {
         (Some(from), Some(to)) => (to.saturating_sub(from) / leases.max(1) as u64).to_string(),
         _ => "unknown".to_owned(),
@@ -57,7 +64,11 @@ struct Table {
 impl Table {
     fn tell(&mut self, event: &Event) {
         self.position = self.position.next();
-        self.acl.apply(Recorded { position: self.position, recorded_at: LONG_AGO, event });
+        self.acl.apply(Recorded {
+            position: self.position,
+            recorded_at: LONG_AGO,
+            event,
+        });
     }
 
     /// Puts offers up and registers `count` subscribers.
@@ -71,7 +82,9 @@ impl Table {
                 tariff: Tariff::new(Nanos(1), 1, Nanos(1))?,
                 valid_until: Timestamp::FOREVER,
             };
-            self.tell(&Event::OfferPublished { offer: offer.clone() });
+            self.tell(&Event::OfferPublished {
+                offer: offer.clone(),
+            });
             self.offers.push(offer);
         }
         for number in 0..count {
@@ -102,7 +115,10 @@ impl Table {
                 until: Timestamp(2 + number as u64),
                 offer: OfferId::parse(offer.id.as_str())?,
                 tariff: offer.tariff,
-                payment: PaymentId { digest: Digest([0; 32]), index: 0 },
+                payment: PaymentId {
+                    digest: Digest([0; 32]),
+                    index: 0,
+                },
             };
             self.tell(&event);
         }
