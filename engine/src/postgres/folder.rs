@@ -25,7 +25,7 @@ use super::account::Account;
 const SOCKET_PATH_LIMIT: usize = 103;
 
 /// Name of the socket file for port 5432, which is but a part of its name here.
-const SOCKET_FILE: &str = ".s.PGSQL.5432";
+pub(super) const SOCKET_FILE: &str = ".s.PGSQL.5432";
 
 /// A log that is larger than this when the server starts is put aside, in bytes.
 const LOG_LIMIT: u64 = 8 << 20;

@@ -3,6 +3,7 @@
 //! The caller holds the folder, so whatever runs here belongs to no living engine.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread::sleep;
@@ -12,6 +13,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
 use super::PostgresError;
+use super::folder::SOCKET_FILE;
 
 /// How long a fast shutdown may take, before it becomes an immediate one and then a failure.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -64,6 +66,27 @@ pub(super) fn clear(data: &Path, progress: &dyn Fn(&str)) -> Result<(), Postgres
         fs::remove_file(&lock).map_err(PostgresError::files("remove", &lock))?;
     }
     Ok(())
+}
+
+/// Removes the lock of a socket that no server on `data` holds any more. A server that was killed
+/// leaves it, and the next one would believe it while the number in it is another's, or not yet
+/// free.
+pub(super) fn unlock(socket: &Path, data: &Path) -> Result<(), PostgresError> {
+    let lock = socket.join(format!("{SOCKET_FILE}.lock"));
+    let file = fs::read_to_string(&lock).unwrap_or_default();
+    let named = file.lines().next().and_then(|it| it.trim().parse().ok());
+    if named
+        .and_then(Pid::from_raw)
+        .is_some_and(|it| runs_here(it, data))
+    {
+        return Ok(());
+    }
+    match fs::remove_file(&lock) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(PostgresError::files("remove", &lock)(error))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Fast shutdown, then an immediate one: the log of the server survives both.
@@ -157,6 +180,22 @@ mod tests {
             .kill()
             .and_then(|()| stranger.wait())
             .expect("our child");
+    }
+
+    #[test]
+    fn the_lock_of_a_socket_is_removed_unless_a_server_here_holds_it() {
+        let folder = TestFolder::create().expect("a folder");
+        let lock = folder.path().join(".s.PGSQL.5432.lock");
+        let us = std::process::id();
+        let here = std::env::current_dir().expect("we are somewhere");
+        fs::write(&lock, format!("{us}\n{}\n", here.display())).expect("written");
+        if cfg!(target_os = "linux") {
+            unlock(folder.path(), &here).expect("left alone");
+            assert!(lock.exists(), "we work here");
+        }
+        unlock(folder.path(), folder.path()).expect("removed");
+        assert!(!lock.exists(), "we are no server on that folder");
+        unlock(folder.path(), folder.path()).expect("there is nothing to remove");
     }
 
     #[test]

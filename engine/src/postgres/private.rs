@@ -128,6 +128,7 @@ fn start(settings: &Settings, progress: &dyn Fn(&str)) -> Result<PrivatePostgres
     let held = folder.hold()?;
     let programs = cluster::programs(&folder, progress)?;
     leftover::clear(&folder.data(), progress)?;
+    leftover::unlock(&folder.socket, &folder.data())?;
     cluster::create(&folder, &programs, settings.durable, progress)?;
     let server = cluster::server(&folder, &programs, settings.durable)?;
     let process = Process::spawn(server, held).map_err(|source| PostgresError::Run {

@@ -189,6 +189,7 @@ async fn ensure_running(folder: &Folder) -> Result<(), PostgresError> {
 async fn start(folder: &Folder) -> Result<(), PostgresError> {
     let programs = cluster::programs(folder, &|_| ())?;
     leftover::clear(&folder.data(), &|_| ())?;
+    leftover::unlock(&folder.socket, &folder.data())?;
     cluster::create(folder, &programs, false, &|_| ())?;
     let mut server = cluster::server(folder, &programs, false)?;
     // A group of its own: a test that is killed for being slow does not take the server along.

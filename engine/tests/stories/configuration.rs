@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::shop::{Shop, finish, path, program};
+use crate::shop::{Shop, finish, path};
 
 const SELLER: &str = "0x8d2d1c260127c74476b27136c5e38c003b66b889f5c80032fb81ebc3f44f45a3";
 
@@ -74,22 +74,16 @@ fn a_database_address_that_cannot_be_used_is_refused_without_showing_its_passwor
 }
 
 #[test]
-fn a_port_that_is_taken_is_named() {
-    let shop = Shop::bare();
-    let port = shop.port();
-    let config = shop.folder.path().join("second.toml");
-    fs::write(&config, format!("gate.listen = \"127.0.0.1:{port}\"")).unwrap();
-    let mut command = program();
-    command
-        .arg("--config")
-        .arg(&config)
-        .arg("--data-dir")
-        .arg(shop.folder.path().join("second"));
-    let said = finish(command.arg("serve"), "");
+fn a_port_that_is_taken_is_named_and_the_database_is_stopped_again() {
+    let shop = Shop::closed();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    fs::write(shop.config(), format!("gate.listen = \"{address}\"")).unwrap();
+    let said = shop.run(&["serve"]);
     assert!(
-        !said.success && said.err.contains(&format!("127.0.0.1:{port}")),
+        !said.success && said.err.contains(&address.to_string()),
         "{}",
         said.err
     );
-    assert!(shop.status()["position"] == 0, "the first one runs on");
+    assert_eq!(shop.database_processes(), []);
 }

@@ -1,4 +1,5 @@
-//! Two hundred payments while the engine is killed at random moments: each counts once.
+//! Two hundred payments while the engine is killed at random moments, with its database or
+//! without: each counts once.
 
 use std::collections::{BTreeMap, HashSet};
 use std::thread::sleep;
@@ -102,7 +103,10 @@ fn two_hundred_payments_count_once_each_while_the_engine_is_killed_again_and_aga
         sleep(Duration::from_millis(chance.below(LIFE_MS)));
         kills_of_ready += u32::from(shop.is_ready());
         kills += 1;
-        shop.kill();
+        match chance.below(3) {
+            0 => shop.cut_power(),
+            _ => shop.kill(),
+        }
         shop.launch();
     }
     let mut paid = (HashSet::new(), 0);

@@ -51,7 +51,7 @@ fn mosquitto_clients_read_what_was_paid_for_and_nothing_after_its_end() {
     eventually("the lease is over", || (now_ms() > until).then_some(()));
     // The device goes on: a hundred messages that nobody has paid for.
     sleep(Duration::from_secs(1));
-    for mut reader in readers {
+    for reader in &readers {
         let beats = reader.beats(LIVE);
         let (first, last) = (beats.first().unwrap(), beats.last().unwrap());
         assert!(unbroken(&beats), "all that was sent while it was paid");
@@ -65,6 +65,19 @@ fn mosquitto_clients_read_what_was_paid_for_and_nothing_after_its_end() {
             ended.contains("\"ended\"") && ended.contains("plug-hour"),
             "{ended}"
         );
-        assert!(reader.runs(), "the connection stays");
+    }
+
+    // The connections are still there: new money is enough.
+    shop.buy("ana", 3_600);
+    for mut reader in readers {
+        reader.goes_on(LIVE, 10);
+        let beats = reader.beats(LIVE);
+        let gap = beats.iter().position(|it| it.sent_at >= until).unwrap();
+        let (unpaid, paid) = (beats[gap - 1].number, beats[gap].number);
+        assert!(
+            paid > unpaid + 80,
+            "nothing of the second without money is made up for"
+        );
+        assert!(unbroken(&beats[..gap]) && unbroken(&beats[gap..]) && reader.runs());
     }
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tanglegate::ledger::{Backoff, Node, NodeLimits};
 use tanglegate::postgres::testing::TestFolder;
@@ -182,6 +182,16 @@ impl Shop {
         let mut engine = self.engine.take().expect("the engine was started");
         engine.signal(Signal::KILL);
         engine.wait(PATIENCE).expect("nobody survives that");
+    }
+
+    /// Kills the engine and its database at once.
+    pub(crate) fn cut_power(&mut self) {
+        let database = self.database_processes();
+        self.kill();
+        for process in database {
+            // It may have ended with the engine already.
+            let _ = kill_process(process, Signal::KILL);
+        }
     }
 
     /// The engine has ended by itself.

@@ -40,9 +40,16 @@ fn an_engine_that_is_asked_to_stop_says_goodbye_and_leaves_nothing_behind() {
 }
 
 #[test]
-fn an_engine_that_is_asked_to_stop_while_it_starts_does_so() {
+fn an_engine_that_is_killed_or_asked_to_stop_while_it_starts_can_be_started_again() {
     let mut shop = Shop::closed();
-    // While the database is made, and while it is started again.
+    // Killed while the database is made, then asked to stop, then asked after it was made.
+    shop.launch();
+    eventually("the making begins", || {
+        shop.log()
+            .contains("creating a private PostgreSQL")
+            .then_some(())
+    });
+    shop.kill();
     for word in ["creating a private PostgreSQL", "a private PostgreSQL runs"] {
         let before = shop.log().len();
         shop.launch();
