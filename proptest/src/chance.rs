@@ -78,6 +78,7 @@ fn amount() -> impl Strategy<Value = u64> {
     prop_oneof![
         1 => 0..=1_u64,
         4 => 1..2_000_u64,
+        2 => 999_999..=1_000_001_u64,
         6 => 500_000..2_000_000_000_u64,
         1 => any::<u64>(),
         1 => Just(u64::MAX),
@@ -101,10 +102,10 @@ fn publish() -> impl Strategy<Value = Wish> {
     );
     let seller = prop_oneof![9 => Just(0_u8), 1 => Just(1)];
     // The last name of the pool is never sold.
-    let sold = (0..3_u8, seller, 0..10_u8, 0..3_u8);
+    let sold = (0..3_u8, seller, right());
     let for_ms = option::weighted(0.3, 0..7_200_000_u64);
     (sold, terms, for_ms).prop_map(
-        |((offer, seller, filter, access), (price, period_ms, least), for_ms)| Wish::Publish {
+        |((offer, seller, (filter, access)), (price, period_ms, least), for_ms)| Wish::Publish {
             offer,
             seller,
             filter,
@@ -117,19 +118,22 @@ fn publish() -> impl Strategy<Value = Wish> {
     )
 }
 
+/// A filter and an access; often a filter that the opening sells, so that rights meet.
+fn right() -> impl Strategy<Value = (u8, u8)> {
+    let filter = prop_oneof![3 => Just(1_u8), 2 => Just(3), 4 => 0..10_u8];
+    (filter, 0..3_u8)
+}
+
 fn wish() -> impl Strategy<Value = Wish> {
-    let right = (0..10_u8, 0..3_u8);
     // What the opening sells can be bought most often, so it is worth revoking most often.
-    let leased = prop_oneof![Just((1_u8, 0_u8)), Just((3, 0)), right.clone()];
-    // Often the same one, so that it is given twice.
-    let given = prop_oneof![Just((1_u8, 0_u8)), right];
+    let leased = prop_oneof![Just((1_u8, 0_u8)), Just((3, 0)), right()];
     prop_oneof![
         1 => (0..2_u8).prop_map(Wish::Bind),
         1 => (0..50_u64).prop_map(Wish::Scan),
         16 => (0..8_u8).prop_map(Wish::Deliver),
         4 => publish(),
         1 => (0..4_u8).prop_map(Wish::Withdraw),
-        3 => (0..5_u8, option::of(0..6_u8), given).prop_map(|(rule, to, (filter, access))| {
+        3 => (0..5_u8, option::of(0..6_u8), right()).prop_map(|(rule, to, (filter, access))| {
             Wish::Give { rule, to, filter, access }
         }),
         1 => (0..5_u8).prop_map(Wish::Remove),
@@ -161,11 +165,19 @@ fn clock() -> impl Strategy<Value = i64> {
     ]
 }
 
+fn await_end() -> impl Strategy<Value = Act> {
+    prop_oneof![2 => Just(0_i8), 1 => -1..=1_i8].prop_map(Act::Await)
+}
+
 fn step(weather: Weather) -> BoxedStrategy<Step> {
     let submit = wish().prop_map(Act::Submit);
     match weather {
         Weather::Calm => {
-            let act = prop_oneof![3 => submit, 2 => Just(Act::Commit(Fate::Answered))];
+            let act = prop_oneof![
+                12 => submit,
+                8 => Just(Act::Commit(Fate::Answered)),
+                1 => await_end(),
+            ];
             let step = |(after_ms, act)| Step {
                 after_ms,
                 writer: 0,
@@ -187,6 +199,7 @@ fn step(weather: Weather) -> BoxedStrategy<Step> {
                 4 => fate.prop_map(Act::Commit),
                 1 => Just(Act::Look),
                 1 => Just(Act::Crash),
+                1 => await_end(),
             ];
             let step = |(after_ms, writer, act)| Step {
                 after_ms,

@@ -1,5 +1,6 @@
 //! The few names that worlds are made of: few, so that wishes collide.
 
+use std::sync::LazyLock;
 use tanglegate_core::{
     Access, Address, ChainId, Digest, OfferId, PasswordVerifier, PaymentId, RuleId, SubscriberId,
     TopicFilter, TopicName, Username,
@@ -31,8 +32,17 @@ pub(crate) fn offer(number: u8) -> OfferId {
     OfferId::parse(pick(&OFFERS, number)).expect("a name of the pool is valid")
 }
 
+/// Parsed once: they are asked for all the time.
+static PARSED: LazyLock<(Vec<TopicFilter>, Vec<TopicName>)> = LazyLock::new(|| {
+    let filter = |it: &&str| TopicFilter::parse(it).expect("a filter of the pool is valid");
+    let topic = |it: &&str| TopicName::parse(it).expect("a topic of the pool is valid");
+    let filters = FILTERS.iter().map(filter).collect();
+    (filters, TOPICS.iter().map(topic).collect())
+});
+
 pub(crate) fn filter(number: u8) -> TopicFilter {
-    TopicFilter::parse(pick(&FILTERS, number)).expect("a filter of the pool is valid")
+    let filters = &PARSED.0;
+    filters[usize::from(number) % filters.len()].clone()
 }
 
 pub(crate) fn access(number: u8) -> Access {
@@ -86,13 +96,11 @@ pub(crate) fn offers() -> impl Iterator<Item = OfferId> {
 }
 
 pub(crate) fn filters() -> impl Iterator<Item = TopicFilter> + Clone {
-    (0..count(&FILTERS)).map(filter)
+    PARSED.0.iter().cloned()
 }
 
-pub(crate) fn topics() -> impl Iterator<Item = TopicName> {
-    TOPICS
-        .iter()
-        .map(|it| TopicName::parse(it).expect("a topic of the pool is valid"))
+pub(crate) fn topics() -> impl Iterator<Item = &'static TopicName> {
+    PARSED.1.iter()
 }
 
 pub(crate) fn accesses() -> [Access; 3] {

@@ -3,8 +3,8 @@
 use crate::broken::{ensure, ensure_same};
 use crate::{Auditor, Broken, Entry, Tables, names, topics};
 use tanglegate_core::{
-    AccessRow, Acl, Action, Affected, Denied, OfferId, Permit, Position, Right, SubscriberId,
-    Timestamp, TopicFilter, TopicName,
+    Access, AccessRow, Acl, Action, Affected, Denied, OfferId, Permit, Position, Right,
+    SubscriberId, Timestamp, TopicFilter, TopicName,
 };
 
 /// What a session of one subject lives under.
@@ -74,7 +74,7 @@ pub(crate) fn check(
         asked.check_connect()?;
         asked.check_rights()?;
         for topic in names::topics() {
-            asked.check_topic(&topic)?;
+            asked.check_topic(topic)?;
         }
         for filter in names::filters() {
             asked.check_subscribe(&filter)?;
@@ -242,7 +242,7 @@ impl<'a> Asked<'a> {
         let what = || format!("why not {action:?} {wanted} for {:?}", self.subject);
         let offers = self.tables.offers.values();
         let on_sale = offers.filter(|it| {
-            let right = it.access.allows(action) && fits(&it.filter);
+            let right = suffices(it.access, action) && fits(&it.filter);
             right && !it.withdrawn && self.now < it.valid_until
         });
         let on_sale: Vec<OfferId> = on_sale.map(|it| it.offer.clone()).collect();
@@ -279,5 +279,13 @@ impl<'a> Asked<'a> {
 }
 
 fn allows(row: &AccessRow, action: Action) -> bool {
-    row.access.allows(action)
+    suffices(row.access, action)
+}
+
+/// Said here once more, so that the table is not asked about itself.
+fn suffices(access: Access, action: Action) -> bool {
+    match action {
+        Action::Read => access != Access::Write,
+        Action::Write => access != Access::Read,
+    }
 }

@@ -68,6 +68,16 @@ fn same(one: &Rule, other: &Rule) -> bool {
     (one.audience, &one.filter, one.access) == (other.audience, &other.filter, other.access)
 }
 
+/// Looks whether something may be recorded at all: a payment that waits is in the log, whether
+/// or not anybody looks its key up.
+pub(crate) fn check_news(command: &Command, state: &State) -> Result<(), Broken> {
+    if let Command::ConfirmPayment(paid) = command {
+        let waits = state.waiting(&paid.payment).is_some();
+        ensure!(!waits, "{} waits, and is decided again", paid.payment);
+    }
+    Ok(())
+}
+
 /// Looks whether there was really nothing to record.
 pub(crate) fn check_idle(command: &Command, state: &State) -> Result<(), Broken> {
     let idle = match command {

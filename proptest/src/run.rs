@@ -101,6 +101,14 @@ impl Run {
             Act::Decide => self.decide(writer),
             Act::Commit(fate) => self.commit(writer, *fate),
             Act::Look => self.writers[writer].catch_up(&self.journal),
+            Act::Await(more) => {
+                let ends = self.ends().filter(|it| self.clock < *it);
+                if let Some(end) = ends.filter(|it| *it <= Timestamp::LAST).min() {
+                    let its_clock = end.0.saturating_add(SKEW_MS * writer as u64);
+                    self.clock = Timestamp(its_clock.saturating_add_signed(i64::from(*more)));
+                }
+                Ok(())
+            }
             Act::Crash => {
                 self.tell(format_args!("writer {writer} dies"));
                 self.writers[writer] = Writer::start(&self.journal)?;
@@ -152,6 +160,9 @@ impl Run {
 
     fn commit(&mut self, writer: usize, fate: Fate) -> Result<(), Broken> {
         self.decide(writer)?;
+        if !self.writers[writer].is_ready() {
+            return Ok(());
+        }
         let (before, faults) = (self.journal.entries().len(), &mut self.faults);
         let answers = self.writers[writer].commit(fate, &mut self.journal, &mut |it| {
             faults.insert(it);
@@ -259,13 +270,17 @@ impl Run {
         Ok(())
     }
 
+    /// Every end of a right or a sale.
+    fn ends(&self) -> impl Iterator<Item = Timestamp> {
+        let tables = &self.journal.tables;
+        let sales = tables.offers.values().map(|it| it.valid_until);
+        tables.access().map(|it| it.until).chain(sales)
+    }
+
     /// From the last event on, around every end.
     fn instants(&self) -> Vec<Timestamp> {
         let last = self.journal.auditor.book().recorded_at;
-        let tables = &self.journal.tables;
-        let ends = tables.access().map(|it| it.until);
-        let ends = ends.chain(tables.offers.values().map(|it| it.valid_until));
-        let around = ends.flat_map(|it| [it.0.saturating_sub(1), it.0]);
+        let around = self.ends().flat_map(|it| [it.0.saturating_sub(1), it.0]);
         let instants: BTreeSet<u64> = around.chain([last.0, u64::MAX]).collect();
         let instants = instants.into_iter().map(Timestamp);
         instants.filter(|it| last <= *it).collect()

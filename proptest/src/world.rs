@@ -68,6 +68,9 @@ pub enum Act {
     Commit(Fate),
     /// He folds what the other one has written.
     Look,
+    /// Time passes to the next end of a lease or a sale in the log, and so many milliseconds
+    /// more or less: ends are where mistakes are made.
+    Await(i8),
     /// His process dies and starts again: all that is left is the log.
     Crash,
 }

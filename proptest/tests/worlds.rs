@@ -20,7 +20,7 @@ fn one_writer_keeps_every_promise_in_any_calm_world() {
 
 #[test]
 fn two_writers_keep_every_promise_whatever_crashes_or_races() {
-    for_all_worlds(160, Weather::Stormy, plays_well);
+    for_all_worlds(150, Weather::Stormy, plays_well);
 }
 
 #[test]
@@ -60,7 +60,7 @@ fn the_worlds_reach_every_event_reason_refusal_and_fault() {
     let mut runner = TestRunner::deterministic();
     let (mut events, mut reasons) = (BTreeSet::new(), BTreeSet::new());
     let (mut refusals, mut faults) = (BTreeSet::new(), BTreeSet::new());
-    for number in 0..250 {
+    for number in 0..200 {
         let weather = [Weather::Calm, Weather::Stormy][number % 2];
         let world = worlds(weather).new_tree(&mut runner).expect("no filters");
         let run = match Run::of(&world.current()) {
