@@ -129,7 +129,7 @@ impl Stage {
                 Progress::Retrying { reason } => tell(&format!("tries again: {reason}")),
                 Progress::Executed => tell("executed; not final before a checkpoint holds it"),
                 Progress::Final { checkpoint } => {
-                    tell(&format!("final in checkpoint {checkpoint}"))
+                    tell(&format!("final in checkpoint {checkpoint}"));
                 }
             })
             .await?;
