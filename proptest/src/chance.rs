@@ -14,15 +14,26 @@ pub enum Weather {
     Stormy,
 }
 
-/// Worlds of up to 8 payments and 60 steps.
+/// Worlds of up to 8 payments and some 50 steps.
 pub fn worlds(weather: Weather) -> impl Strategy<Value = World> {
     let opened = prop_oneof![1 => Just(Vec::new()), 4 => Just(opening())];
     let payments = vec(payment(), 1..=8);
-    (payments, opened, vec(step(weather), 1..60)).prop_map(|(payments, mut steps, more)| {
-        steps.extend(more);
-        World { payments, steps }
+    let happens = prop_oneof![
+        20 => step(weather).prop_map(|it| vec![it]),
+        1 => at_the_end(),
+        1 => rule_meets_lease(),
+    ];
+    (payments, opened, vec(happens, 1..50)).prop_map(|(payments, opened, more)| {
+        let steps = opened.into_iter().chain(more.into_iter().flatten());
+        World {
+            payments,
+            steps: steps.collect(),
+        }
     })
 }
+
+/// The filters and accesses that the opening sells: two rights on one filter.
+const SOLD: [(u8, u8); 3] = [(1, 0), (3, 0), (1, 2)];
 
 /// A market that has opened: most of what can go wrong needs one.
 fn opening() -> Vec<Step> {
@@ -31,11 +42,11 @@ fn opening() -> Vec<Step> {
         writer: 0,
         act: Act::Submit(wish),
     };
-    let sell = |offer, filter, price, least| Wish::Publish {
+    let sell = |offer, (filter, access), price, least| Wish::Publish {
         offer,
         seller: 0,
         filter,
-        access: 0,
+        access,
         price,
         period_ms: 3_600_000,
         least,
@@ -49,8 +60,9 @@ fn opening() -> Vec<Step> {
     vec![
         submit(register(0)),
         submit(register(1)),
-        submit(sell(0, 1, 500_000_000, 1_000_000)),
-        submit(sell(1, 3, 7, 0)),
+        submit(sell(0, SOLD[0], 500_000_000, 1_000_000)),
+        submit(sell(1, SOLD[1], 7, 0)),
+        submit(sell(2, SOLD[2], 1_000, 0)),
     ]
 }
 
@@ -126,7 +138,7 @@ fn right() -> impl Strategy<Value = (u8, u8)> {
 
 fn wish() -> impl Strategy<Value = Wish> {
     // What the opening sells can be bought most often, so it is worth revoking most often.
-    let leased = prop_oneof![Just((1_u8, 0_u8)), Just((3, 0)), right()];
+    let leased = prop_oneof![3 => prop::sample::select(SOLD.to_vec()), 1 => right()];
     prop_oneof![
         1 => (0..2_u8).prop_map(Wish::Bind),
         1 => (0..50_u64).prop_map(Wish::Scan),
@@ -163,6 +175,40 @@ fn clock() -> impl Strategy<Value = i64> {
         // Close to the end of the calendar; twice, past it.
         1 => Just(251_000_000_000_000_i64),
     ]
+}
+
+/// Acts of one writer, one right after the other.
+fn at_once(acts: impl IntoIterator<Item = Act>) -> Vec<Step> {
+    let step = |act| Step {
+        after_ms: 0,
+        writer: 0,
+        act,
+    };
+    acts.into_iter().map(step).collect()
+}
+
+/// Money arrives in the millisecond in which something ends, or in one beside it.
+fn at_the_end() -> impl Strategy<Value = Vec<Step>> {
+    (await_end(), 0..8_u8).prop_map(|(end, payment)| {
+        let deliver = Act::Submit(Wish::Deliver(payment));
+        let commit = Act::Commit(Fate::Answered);
+        at_once([commit.clone(), end, deliver, commit])
+    })
+}
+
+/// The operator gives what is also sold.
+fn rule_meets_lease() -> impl Strategy<Value = Vec<Step>> {
+    let sold = prop::sample::select(SOLD.to_vec());
+    (0..5_u8, 0..2_u8, sold, 0..8_u8).prop_map(|(rule, to, (filter, access), payment)| {
+        let to = Some(to);
+        let give = Wish::Give {
+            rule,
+            to,
+            filter,
+            access,
+        };
+        at_once([Act::Submit(give), Act::Submit(Wish::Deliver(payment))])
+    })
 }
 
 fn await_end() -> impl Strategy<Value = Act> {

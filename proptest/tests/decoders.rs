@@ -42,7 +42,7 @@ fn is_short<T>(read: &Result<T, impl ToString>) -> bool {
 
 #[test]
 fn topics_and_filters_are_read_as_they_stand_or_refused() {
-    for_all(800, text(), |text| {
+    for_all(400, text(), |text| {
         let (filter, topic) = (TopicFilter::parse(text), TopicName::parse(text));
         ensure(is_short(&filter) && is_short(&topic), "a long error", text)?;
         let fits = (1..=65_535).contains(&text.len()) && !text.contains('\0');
