@@ -1,5 +1,7 @@
 //! What waits for one client. Shards fill it, the session empties it.
 
+#[cfg(test)]
+mod model;
 mod packets;
 mod window;
 
@@ -292,6 +294,25 @@ mod tests {
         queue.acknowledged(1, Timestamp(5), Version::V311, &mut dropped);
         assert_eq!(dropped.ended, 1);
         assert_eq!(ready(&mut queue), [0x32, 6, 0, 1, b't', 0, 2, b'3']);
+    }
+
+    #[test]
+    fn a_message_dropped_for_its_end_does_not_hold_its_place_in_the_window() {
+        let outbox = Outbox::new(1_000, 1);
+        let mut queue = outbox.lock();
+        let ends = Bounds {
+            until: Timestamp(5),
+            ..Bounds::NONE
+        };
+        queue.push_message(&message(1, b"1"), ends);
+        queue.push_message(&message(1, b"2"), Bounds::NONE);
+        let (mut taken, mut dropped) = (Packets::default(), Dropped::default());
+        queue.take(&mut taken);
+        let now = Timestamp(5);
+        assert_eq!(taken.next(now, Version::V311, &mut dropped), Next::Empty);
+        queue.left(0);
+        queue.give_back(now, Version::V311, &mut dropped);
+        assert_eq!(ready(&mut queue), [0x32, 6, 0, 1, b't', 0, 2, b'2']);
     }
 
     #[test]

@@ -6,6 +6,8 @@ mod answer;
 mod connect;
 mod fault;
 mod frame;
+#[cfg(test)]
+mod hostile;
 mod properties;
 mod publish;
 mod reason;

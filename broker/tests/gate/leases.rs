@@ -295,6 +295,26 @@ async fn a_publisher_may_write_until_his_right_is_taken() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_lease_to_publish_ends_at_the_message_too() {
+    let mut stage = Stage::new().await;
+    let ana = stage.register("ana");
+    stage.lease_of(Access::Write, ana, "wall", 1_000);
+    stage.give_everyone("#", Access::Read);
+    let mut reader = connect(4, "r").open(&stage).await;
+    reader.subscribe("wall", 0).await;
+    let mut writer = connect(5, "w").login("ana").open(&stage).await;
+    for (at, code) in [(0, 0), (999, 0), (1_000, 0x87), (1_001, 0x87)] {
+        stage.hand.advance_to(after(at));
+        writer.publish("wall", &at.to_string()).await;
+        assert_eq!(writer.publish_safely("wall", &at.to_string()).await.0, code);
+    }
+    for expected in ["0", "0", "999", "999"] {
+        assert_eq!(reader.payload().await, expected);
+    }
+    reader.hears_nothing().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn with_a_stale_table_only_what_runs_runs_on() {
     let mut stage = Stage::new().await;
     let ana = stage.register("ana");

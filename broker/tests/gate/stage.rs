@@ -138,10 +138,20 @@ impl Stage {
 
     /// A lease to read until so many milliseconds after the start.
     pub(crate) fn lease(&mut self, subscriber: SubscriberId, text: &str, millis: u64) {
+        self.lease_of(Access::Read, subscriber, text, millis);
+    }
+
+    pub(crate) fn lease_of(
+        &mut self,
+        access: Access,
+        subscriber: SubscriberId,
+        text: &str,
+        millis: u64,
+    ) {
         self.tell(&Event::LeaseGranted {
             subscriber,
             filter: filter(text),
-            access: Access::Read,
+            access,
             from: START,
             until: after(millis),
             offer: OfferId::parse("plug-hour").expect("a name"),
