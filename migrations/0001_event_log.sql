@@ -70,45 +70,48 @@ create trigger append_only before update or delete or truncate on event_log.even
 create trigger append_only before update or delete or truncate on event_log.batch
     for each statement execute function event_log.refuse_change();
 
--- The events of one statement are exactly those that the newest batch announces.
-create function event_log.refuse_gap() returns trigger language plpgsql as $$
+-- The log ends where the newest batch does: nothing is appended that no batch announces. And
+-- nothing is put between, since the batches before are complete and positions are unique.
+create function event_log.refuse_stray() returns trigger language plpgsql as $$
 declare
-    lowest bigint;
     highest bigint;
-    number bigint;
     newest event_log.batch;
 begin
-    select min(position), max(position), count(*) into lowest, highest, number from added;
-    if number = 0 then
-        return null;
-    end if;
+    select max(position) into highest from event_log.event;
     select * into newest from event_log.batch order by size desc limit 1;
-    if lowest is distinct from newest.previous_size + 1 or highest <> newest.size
-        or number <> highest - lowest + 1 then
-        raise exception 'events %..% (% rows) are not the batch after % up to %',
-            lowest, highest, number, newest.previous_size, newest.size
-            using errcode = 'check_violation';
+    if highest > newest.size then
+        raise exception 'events up to % are not the batch after % up to %',
+            highest, newest.previous_size, newest.size using errcode = 'check_violation';
     end if;
     return null;
 end $$;
 
-create trigger no_gap after insert on event_log.event
-    referencing new table as added
-    for each statement execute function event_log.refuse_gap();
+create trigger no_stray after insert on event_log.event
+    for each statement execute function event_log.refuse_stray();
 
--- A batch without its events would be a gap too; looked at when the transaction commits.
-create function event_log.refuse_empty_batch() returns trigger language plpgsql as $$
+-- A batch is complete when its transaction commits: as many events as it announces, after the
+-- batch before. The plan is always the walk along the primary key.
+create function event_log.refuse_gap() returns trigger language plpgsql
+    set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_bitmapscan = off
+as $$
+declare
+    number bigint;
 begin
-    if not exists (select from event_log.event where position = new.size) then
+    select count(*) into number from event_log.event
+        where position > new.previous_size and position <= new.size;
+    if number = 0 then
         raise exception 'batch up to % was announced without its events', new.size
             using errcode = 'check_violation';
+    elsif number <> new.size - new.previous_size then
+        raise exception '% events after % are not the batch up to %',
+            number, new.previous_size, new.size using errcode = 'check_violation';
     end if;
     return null;
 end $$;
 
-create constraint trigger no_empty_batch after insert on event_log.batch
+create constraint trigger no_gap after insert on event_log.batch
     deferrable initially deferred
-    for each row execute function event_log.refuse_empty_batch();
+    for each row execute function event_log.refuse_gap();
 
 -- Keys under which personal data in event bodies is sealed. Not part of the log: destroying a
 -- row is how a person is erased.
@@ -119,32 +122,6 @@ create table vault.subject_key (
     purpose text not null check (purpose in ('subscriber', 'memo')),
     key     bytea not null check (octet_length(key) = 32)
 );
-
--- Appends one batch after `previous`: one call, one round trip. Fails as a whole when another
--- writer was quicker (batch_previous_size_key) or a key is known (event_idempotency_key).
-create function event_log.append(
-    previous bigint, root bytea, node text, at_millis bigint,
-    streams text[], versions bigint[], kinds text[], schema_versions smallint[],
-    idempotency_keys bytea[], correlations uuid[], causations bigint[],
-    metas bytea[], bodies bytea[], leaves bytea[],
-    subjects bytea[], purposes text[], subject_keys bytea[]
-) returns void language plpgsql as $$
-declare
-    recorded timestamptz := timestamptz 'epoch' + at_millis * interval '1 millisecond';
-begin
-    insert into event_log.batch
-        values (previous + cardinality(streams), previous, root, node, recorded);
-    insert into vault.subject_key
-        select * from unnest(subjects, purposes, subject_keys);
-    insert into event_log.event
-        select previous + number, stream, version, kind, schema_version, idempotency_key,
-            recorded, correlation, causation, meta, body, leaf
-        from unnest(streams, versions, kinds, schema_versions, idempotency_keys, correlations,
-                causations, metas, bodies, leaves)
-            with ordinality
-            as added (stream, version, kind, schema_version, idempotency_key, correlation,
-                causation, meta, body, leaf, number);
-end $$;
 
 grant usage on schema event_log to tanglegate_writer, tanglegate_reader;
 grant select, insert on event_log.event, event_log.batch to tanglegate_writer;

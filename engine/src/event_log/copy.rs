@@ -1,5 +1,5 @@
-//! Reading rows as `COPY … TO STDOUT (FORMAT binary)` sends them (PostgreSQL 15, "COPY", Binary
-//! Format): the cheapest way to drain a table.
+//! Rows as `COPY … (FORMAT binary)` sends and takes them (PostgreSQL 15, "COPY", Binary Format):
+//! the cheapest way to drain a table, and to fill one.
 
 use super::{EventLogError, StoredEvent};
 use tanglegate_core::Timestamp;
@@ -11,9 +11,25 @@ pub(super) const COLUMNS: &str = "position, stream, version, kind, schema_versio
 
 const SIGNATURE: &[u8] = b"PGCOPY\n\xff\r\n\0";
 /// The signature, four bytes of flags, and the length of an extension that is always empty.
-const HEADER: usize = SIGNATURE.len() + 8;
+pub(super) const HEADER: usize = SIGNATURE.len() + 8;
 /// Microseconds from 1970 to 2000, where PostgreSQL's clock starts.
 const EPOCH_MICROS: i64 = 946_684_800_000_000;
+
+/// What stands before the first row.
+pub(super) fn header() -> Vec<u8> {
+    [SIGNATURE, &[0; HEADER - SIGNATURE.len()]].concat()
+}
+
+/// What stands after the last row.
+pub(super) fn end(bytes: &mut Vec<u8>) {
+    bytes.extend_from_slice(&(-1_i16).to_be_bytes());
+}
+
+/// An instant as a field holds it: microseconds since 2000. Beyond the calendar: its last.
+pub(super) fn micros(instant: Timestamp) -> i64 {
+    let millis = instant.min(Timestamp::LAST).0;
+    i64::try_from(millis).expect("the calendar ends far below 2⁶³") * 1_000 - EPOCH_MICROS
+}
 
 /// Takes bytes from the front of a row.
 struct Fields<'a>(&'a [u8]);
@@ -126,8 +142,18 @@ mod tests {
 
     #[test]
     fn an_empty_table_is_a_header_and_an_end_mark() {
-        let message = [SIGNATURE, &[0; 8], &(-1_i16).to_be_bytes()].concat();
+        let mut message = header();
+        end(&mut message);
         each_row(&message, |_, _| panic!("there is no row")).expect("well formed");
+    }
+
+    #[test]
+    fn instants_are_written_as_they_are_read() {
+        for millis in [0, 946_684_800_000, 1_763_820_300_250, Timestamp::LAST.0] {
+            let at = Timestamp(millis);
+            assert_eq!(instant(micros(at)).expect("in range"), at);
+        }
+        assert_eq!(micros(Timestamp::FOREVER), micros(Timestamp::LAST));
     }
 
     #[test]

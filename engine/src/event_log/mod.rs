@@ -11,11 +11,12 @@ mod describe;
 mod error;
 mod origin;
 mod replay;
+pub(crate) mod rows;
 mod stored;
 mod vault;
 
-pub(crate) use append::{NewBatch, NewEvent};
-pub(crate) use body::{Body, encode};
+pub(crate) use append::{NewBatch, NewEvents, copy as copy_rows};
+pub(crate) use body::encode;
 pub use body::{BodyError, decode};
 pub use describe::describe;
 pub use error::{AppendError, EventLogError};

@@ -5,7 +5,7 @@ mod rows;
 
 pub(crate) use rows::Changes;
 
-use crate::event_log::{EventLog, EventLogError, Vault};
+use crate::event_log::{EventLog, EventLogError, Vault, copy_rows};
 use futures_util::TryStreamExt;
 use sha2::Digest as _;
 use sqlx::{Connection, PgConnection, Row};
@@ -14,10 +14,6 @@ use tanglegate_crypto::Frontier;
 
 /// Version of the folds. Raised when a row's meaning changes; the engine then rebuilds at start.
 pub const VERSION: i32 = 1;
-
-/// Rows that are written at once during a rebuild: large enough that the statement's cost does
-/// not count, small enough that memory does not either.
-const CHUNK: usize = 5_000;
 
 /// The tables and the order in which they are compared.
 const TABLES: [(&str, &str); 6] = [
@@ -81,25 +77,14 @@ pub async fn rebuild(
         changes.extend(scratch.drain(..));
     })
     .await?;
-    for chunk in changes.into_chunks(CHUNK) {
-        apply(&mut transaction, &chunk, state.position()).await?;
+    // The tables are empty and of each key there is one row: nothing needs to be replaced.
+    for rows in changes.to_rows(state.position()) {
+        if rows.count() > 0 && !rows.is_removal() {
+            copy_rows(&mut transaction, rows).await?;
+        }
     }
     transaction.commit().await?;
     Ok(state.position())
-}
-
-async fn apply(
-    connection: &mut PgConnection,
-    changes: &Changes,
-    up_to: Position,
-) -> Result<(), sqlx::Error> {
-    sqlx::query("select projection.apply($1::text::jsonb, $2, $3)")
-        .bind(changes.to_json())
-        .bind(i64::try_from(up_to.0).expect("positions stay far below 2⁶³"))
-        .bind(VERSION)
-        .execute(connection)
-        .await?;
-    Ok(())
 }
 
 /// What every table contains.

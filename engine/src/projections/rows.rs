@@ -1,10 +1,157 @@
-//! Projection rows as `projection.apply` reads them: one JSON object with an array per table.
+//! The rows that events change, and how they stand in the tables.
 
-use serde::Serialize;
+use super::VERSION;
+use crate::event_log::rows::{Kind, Row, Rows, Table, Write};
 use std::collections::BTreeMap;
+use std::fmt;
 use tanglegate_core::{
     AccessRow, Change, CursorRow, LeaseKey, OfferId, OfferRow, PaymentId, PaymentRow, PaymentState,
-    RuleId, SubscriberId, SubscriberRow, Timestamp,
+    Position, RuleId, SubscriberId, SubscriberRow, Timestamp,
+};
+
+static ACCESS: Table = Table {
+    name: "projection.access",
+    columns: &[
+        ("holder", Kind::Text),
+        ("filter", Kind::Text),
+        ("access", Kind::Text),
+        ("source", Kind::Text),
+        ("starts_at", Kind::Instant),
+        ("ends_at", Kind::Instant),
+        ("position", Kind::BigInt),
+    ],
+    write: Write::Upsert {
+        key: "holder, filter, access, source",
+        replaced: &["starts_at", "ends_at", "position"],
+    },
+    secret: false,
+};
+
+static RULE_GONE: Table = Table {
+    name: "projection.access",
+    columns: &[("source", Kind::Text)],
+    write: Write::Delete,
+    secret: false,
+};
+
+static SUBSCRIBER: Table = Table {
+    name: "projection.subscriber",
+    columns: &[
+        ("subscriber", Kind::Text),
+        ("username", Kind::Text),
+        ("suspended", Kind::Bool),
+        ("credit", Kind::Numeric),
+        ("position", Kind::BigInt),
+    ],
+    write: Write::Upsert {
+        key: "subscriber",
+        replaced: &["username", "suspended", "credit", "position"],
+    },
+    secret: false,
+};
+
+const PAYMENT_COLUMNS: &[(&str, Kind)] = &[
+    ("digest", Kind::Text),
+    ("index", Kind::Int),
+    ("seller", Kind::Text),
+    ("payer", Kind::Text),
+    ("amount", Kind::Numeric),
+    ("checkpoint", Kind::Numeric),
+    ("confirmed_at", Kind::Instant),
+    ("recorded_at", Kind::Instant),
+    ("state", Kind::Text),
+    ("reason", Kind::Text),
+    ("subscriber", Kind::Text),
+    ("offer", Kind::Text),
+    ("spent", Kind::Numeric),
+    ("credit", Kind::Numeric),
+    ("position", Kind::BigInt),
+];
+
+/// Payments that were confirmed before.
+static PAYMENT: Table = Table {
+    name: "projection.payment",
+    columns: PAYMENT_COLUMNS,
+    write: Write::Upsert {
+        key: "digest, index",
+        replaced: &[
+            "state",
+            "reason",
+            "subscriber",
+            "offer",
+            "spent",
+            "credit",
+            "position",
+        ],
+    },
+    secret: false,
+};
+
+/// Payments that these events confirm. A payment is confirmed once.
+static NEW_PAYMENT: Table = Table {
+    name: "projection.payment",
+    columns: PAYMENT_COLUMNS,
+    write: Write::Insert,
+    secret: false,
+};
+
+static OFFER: Table = Table {
+    name: "projection.offer",
+    columns: &[
+        ("offer", Kind::Text),
+        ("seller", Kind::Text),
+        ("filter", Kind::Text),
+        ("access", Kind::Text),
+        ("price", Kind::Numeric),
+        ("period_ms", Kind::Numeric),
+        ("least", Kind::Numeric),
+        ("ends_at", Kind::Instant),
+        ("withdrawn", Kind::Bool),
+        ("position", Kind::BigInt),
+    ],
+    write: Write::Upsert {
+        key: "offer",
+        replaced: &[
+            "seller",
+            "filter",
+            "access",
+            "price",
+            "period_ms",
+            "least",
+            "ends_at",
+            "withdrawn",
+            "position",
+        ],
+    },
+    secret: false,
+};
+
+static LEDGER_CURSOR: Table = Table {
+    name: "projection.ledger_cursor",
+    columns: &[
+        ("chain", Kind::Text),
+        ("checkpoint", Kind::Numeric),
+        ("position", Kind::BigInt),
+    ],
+    write: Write::Upsert {
+        key: "chain",
+        replaced: &["checkpoint", "position"],
+    },
+    secret: false,
+};
+
+static CURSOR: Table = Table {
+    name: "projection.cursor",
+    columns: &[
+        ("name", Kind::Text),
+        ("version", Kind::Int),
+        ("position", Kind::BigInt),
+    ],
+    write: Write::Upsert {
+        key: "name",
+        replaced: &["version", "position"],
+    },
+    secret: false,
 };
 
 /// The rows that a run of events changed: of each key only the last, in the order of the keys.
@@ -14,6 +161,7 @@ pub(crate) struct Changes {
     /// `None`: removed.
     rules: BTreeMap<RuleId, Option<AccessRow>>,
     subscribers: BTreeMap<SubscriberId, SubscriberRow>,
+    new_payments: BTreeMap<PaymentId, PaymentRow>,
     payments: BTreeMap<PaymentId, PaymentRow>,
     offers: BTreeMap<OfferId, OfferRow>,
     cursor: Option<CursorRow>,
@@ -37,9 +185,19 @@ impl Changes {
             Change::Rule(id, row) => drop(self.rules.insert(id, Some(row))),
             Change::RuleGone(id) => drop(self.rules.insert(id, None)),
             Change::Subscriber(row) => drop(self.subscribers.insert(row.subscriber, row)),
-            Change::Payment(row) => drop(self.payments.insert(row.payment, row)),
+            Change::Payment(row) => self.add_payment(row),
             Change::Offer(row) => drop(self.offers.insert(row.offer.clone(), row)),
             Change::Cursor(row) => self.cursor = Some(row),
+        }
+    }
+
+    fn add_payment(&mut self, row: PaymentRow) {
+        if row.state == PaymentState::Confirmed {
+            self.new_payments.insert(row.payment, row);
+        } else if let Some(new) = self.new_payments.get_mut(&row.payment) {
+            *new = row;
+        } else {
+            self.payments.insert(row.payment, row);
         }
     }
 
@@ -47,237 +205,129 @@ impl Changes {
         changes.into_iter().for_each(|it| self.add(it));
     }
 
-    pub(crate) fn to_json(&self) -> String {
-        let payments = |it: &PaymentState| match it {
-            PaymentState::Confirmed => "confirmed",
-            PaymentState::Applied { .. } => "applied",
-            PaymentState::Unmatched(_) => "unmatched",
-        };
-        let leases = self
-            .leases
-            .values()
-            .map(|it| access(it, "lease".to_owned()));
-        let given = self
-            .rules
-            .iter()
-            .filter_map(|(id, it)| Some((id, it.as_ref()?)));
-        let rules = given.map(|(id, it)| access(it, rule_source(id)));
-        let gone = self.rules.iter().filter(|(_, it)| it.is_none());
-        let json = Json {
-            rules_gone: gone.map(|(id, _)| rule_source(id)).collect(),
-            access: leases.chain(rules).collect(),
-            subscriber: self.subscribers.values().map(subscriber).collect(),
-            payment: self
-                .payments
-                .values()
-                .map(|it| payment(it, payments(&it.state)))
-                .collect(),
-            offer: self.offers.values().map(offer).collect(),
-            ledger_cursor: self.cursor.iter().map(ledger_cursor).collect(),
-        };
-        serde_json::to_string(&json).expect("rows of numbers and texts always serialise")
-    }
-
-    /// The same rows in parts of at most `most`, at least one part.
-    pub(crate) fn into_chunks(self, most: usize) -> Vec<Self> {
-        let mut chunks = vec![Self::default()];
-        let mut filled = 0;
-        let mut put = |change: Change| {
-            if filled == most {
-                chunks.push(Self::default());
-                filled = 0;
+    /// The rows of every table, as of `up_to`.
+    pub(crate) fn to_rows(&self, up_to: Position) -> Vec<Rows> {
+        let rule = |(id, row): (&RuleId, &Option<AccessRow>), rows: &mut Rows| {
+            if let Some(row) = row {
+                access(row, format_args!("rule/{id}"), rows);
             }
-            filled += 1;
-            chunks.last_mut().expect("never empty").add(change);
         };
+        let mut rights = Rows::new(&ACCESS);
         self.leases
-            .into_values()
-            .for_each(|it| put(Change::Lease(it)));
-        for (id, row) in self.rules {
-            put(row.map_or(Change::RuleGone(id), |it| Change::Rule(id, it)));
+            .values()
+            .for_each(|it| access(it, "lease", &mut rights));
+        self.rules.iter().for_each(|it| rule(it, &mut rights));
+        let mut gone = Rows::new(&RULE_GONE);
+        for (id, _) in self.rules.iter().filter(|(_, row)| row.is_none()) {
+            gone.row().display(format_args!("rule/{id}"));
         }
-        self.subscribers
-            .into_values()
-            .for_each(|it| put(Change::Subscriber(it)));
-        self.payments
-            .into_values()
-            .for_each(|it| put(Change::Payment(it)));
-        self.offers
-            .into_values()
-            .for_each(|it| put(Change::Offer(it)));
-        self.cursor
-            .into_iter()
-            .for_each(|it| put(Change::Cursor(it)));
-        chunks
+        let mut cursor = Rows::new(&CURSOR);
+        let mut row = cursor.row();
+        row.text("access");
+        row.int(VERSION);
+        row.big(up_to.0);
+        vec![
+            gone,
+            rights,
+            filled(&SUBSCRIBER, self.subscribers.values(), subscriber),
+            filled(&PAYMENT, self.payments.values(), payment),
+            filled(&NEW_PAYMENT, self.new_payments.values(), payment),
+            filled(&OFFER, self.offers.values(), offer),
+            filled(&LEDGER_CURSOR, self.cursor.iter(), ledger_cursor),
+            cursor,
+        ]
     }
 }
 
-#[derive(Serialize)]
-struct Json {
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    rules_gone: Vec<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    access: Vec<Access>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    subscriber: Vec<Subscriber>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    payment: Vec<Payment>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    offer: Vec<Offer>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    ledger_cursor: Vec<LedgerCursor>,
+fn filled<'a, T: 'a>(
+    table: &'static Table,
+    all: impl Iterator<Item = &'a T>,
+    put: fn(&T, &mut Row<'_>),
+) -> Rows {
+    let mut rows = Rows::new(table);
+    all.for_each(|it| put(it, &mut rows.row()));
+    rows
 }
 
-#[derive(Serialize)]
-struct Access {
-    holder: String,
-    filter: String,
-    access: &'static str,
-    source: String,
-    starts_at: u64,
-    ends_at: Option<u64>,
-    position: u64,
-}
-
-#[derive(Serialize)]
-struct Subscriber {
-    subscriber: String,
-    username: String,
-    suspended: bool,
-    credit: u64,
-    position: u64,
-}
-
-#[derive(Serialize)]
-struct Payment {
-    digest: String,
-    index: u16,
-    seller: String,
-    payer: String,
-    amount: u64,
-    checkpoint: u64,
-    confirmed_at: u64,
-    recorded_at: u64,
-    state: &'static str,
-    reason: Option<&'static str>,
-    subscriber: Option<String>,
-    offer: Option<String>,
-    spent: Option<u64>,
-    credit: Option<u64>,
-    position: u64,
-}
-
-#[derive(Serialize)]
-struct Offer {
-    offer: String,
-    seller: String,
-    filter: String,
-    access: &'static str,
-    price: u64,
-    period_ms: u64,
-    least: u64,
-    ends_at: Option<u64>,
-    withdrawn: bool,
-    position: u64,
-}
-
-#[derive(Serialize)]
-struct LedgerCursor {
-    chain: String,
-    checkpoint: u64,
-    position: u64,
-}
-
-fn rule_source(id: &RuleId) -> String {
-    format!("rule/{id}")
-}
-
-fn end(until: Timestamp) -> Option<u64> {
-    (until < Timestamp::FOREVER).then_some(until.0)
-}
-
-fn access(row: &AccessRow, source: String) -> Access {
-    Access {
-        holder: row
-            .holder
-            .map_or_else(|| "everyone".to_owned(), |it| it.to_string()),
-        filter: row.filter.to_string(),
-        access: row.access.as_str(),
-        source,
-        starts_at: row.from.0,
-        ends_at: end(row.until),
-        position: row.position.0,
+fn access(row: &AccessRow, source: impl fmt::Display, rows: &mut Rows) {
+    let mut fields = rows.row();
+    match row.holder {
+        Some(subscriber) => hex(&mut fields, "", &subscriber.0),
+        None => fields.text("everyone"),
     }
+    fields.text(row.filter.as_str());
+    fields.text(row.access.as_str());
+    fields.display(source);
+    fields.instant(row.from);
+    fields.optional(end(row.until), Row::instant);
+    fields.big(row.position.0);
 }
 
-fn subscriber(row: &SubscriberRow) -> Subscriber {
-    Subscriber {
-        subscriber: row.subscriber.to_string(),
-        username: row.username.to_string(),
-        suspended: row.suspended,
-        credit: row.credit.0,
-        position: row.position.0,
-    }
+fn subscriber(row: &SubscriberRow, fields: &mut Row<'_>) {
+    hex(fields, "", &row.subscriber.0);
+    fields.text(row.username.as_str());
+    fields.bool(row.suspended);
+    fields.numeric(row.credit.0);
+    fields.big(row.position.0);
 }
 
-fn payment(row: &PaymentRow, state: &'static str) -> Payment {
-    let bare = Payment {
-        digest: row.payment.digest.to_string(),
-        index: row.payment.index,
-        seller: row.seller.to_string(),
-        payer: row.payer.to_string(),
-        amount: row.amount.0,
-        checkpoint: row.checkpoint,
-        confirmed_at: row.confirmed_at.0,
-        recorded_at: row.recorded_at.0,
-        state,
-        reason: None,
-        subscriber: None,
-        offer: None,
-        spent: None,
-        credit: None,
-        position: row.position.0,
-    };
-    match &row.state {
-        PaymentState::Confirmed => bare,
+fn payment(row: &PaymentRow, fields: &mut Row<'_>) {
+    fields.display(row.payment.digest);
+    fields.int(i32::from(row.payment.index));
+    hex(fields, "0x", &row.seller.0);
+    hex(fields, "0x", &row.payer.0);
+    fields.numeric(row.amount.0);
+    fields.numeric(row.checkpoint);
+    fields.instant(row.confirmed_at);
+    fields.instant(row.recorded_at);
+    let (state, reason, applied) = match &row.state {
+        PaymentState::Confirmed => ("confirmed", None, None),
         PaymentState::Applied {
             subscriber,
             offer,
             spent,
             credit,
-        } => Payment {
-            subscriber: Some(subscriber.to_string()),
-            offer: Some(offer.to_string()),
-            spent: Some(spent.0),
-            credit: Some(credit.0),
-            ..bare
-        },
-        PaymentState::Unmatched(reason) => Payment {
-            reason: Some(reason.as_str()),
-            ..bare
-        },
-    }
+        } => ("applied", None, Some((subscriber, offer, spent, credit))),
+        PaymentState::Unmatched(reason) => ("unmatched", Some(reason.as_str()), None),
+    };
+    fields.text(state);
+    fields.optional(reason, Row::text);
+    fields.optional(applied, |fields, it| hex(fields, "", &it.0.0));
+    fields.optional(applied, |fields, it| fields.text(it.1.as_str()));
+    fields.optional(applied, |fields, it| fields.numeric(it.2.0));
+    fields.optional(applied, |fields, it| fields.numeric(it.3.0));
+    fields.big(row.position.0);
 }
 
-fn offer(row: &OfferRow) -> Offer {
-    Offer {
-        offer: row.offer.to_string(),
-        seller: row.seller.to_string(),
-        filter: row.filter.to_string(),
-        access: row.access.as_str(),
-        price: row.tariff.price().0,
-        period_ms: row.tariff.period_ms(),
-        least: row.tariff.least().0,
-        ends_at: end(row.valid_until),
-        withdrawn: row.withdrawn,
-        position: row.position.0,
-    }
+fn offer(row: &OfferRow, fields: &mut Row<'_>) {
+    fields.text(row.offer.as_str());
+    hex(fields, "0x", &row.seller.0);
+    fields.text(row.filter.as_str());
+    fields.text(row.access.as_str());
+    fields.numeric(row.tariff.price().0);
+    fields.numeric(row.tariff.period_ms());
+    fields.numeric(row.tariff.least().0);
+    fields.optional(end(row.valid_until), Row::instant);
+    fields.bool(row.withdrawn);
+    fields.big(row.position.0);
 }
 
-fn ledger_cursor(row: &CursorRow) -> LedgerCursor {
-    LedgerCursor {
-        chain: row.chain.to_string(),
-        checkpoint: row.checkpoint,
-        position: row.position.0,
-    }
+fn ledger_cursor(row: &CursorRow, fields: &mut Row<'_>) {
+    fields.text(&row.chain.0);
+    fields.numeric(row.checkpoint);
+    fields.big(row.position.0);
+}
+
+/// An identity as it displays, without the cost of formatting.
+fn hex(fields: &mut Row<'_>, prefix: &str, identity: &[u8]) {
+    let mut text = [0; 2 + 64];
+    let length = prefix.len() + 2 * identity.len();
+    text[..prefix.len()].copy_from_slice(prefix.as_bytes());
+    hex::encode_to_slice(identity, &mut text[prefix.len()..length])
+        .expect("identities have at most 32 bytes");
+    fields.text(std::str::from_utf8(&text[..length]).expect("digits are ASCII"));
+}
+
+fn end(until: Timestamp) -> Option<Timestamp> {
+    (until < Timestamp::FOREVER).then_some(until)
 }

@@ -2,19 +2,20 @@
 //! before, numbered and hashed.
 
 use super::handle::{Recording, Submission, SubmitError};
-use crate::event_log::{Entropy, NewEvent, Vault, encode};
+use crate::event_log::{Entropy, NewEvents, StoredEvent, Vault, encode};
 use crate::projections::Changes;
 use std::collections::HashMap;
 use std::ops::Range;
 use tanglegate_core::{Event, IdempotencyKey, Position, Recorded, State, Timestamp, decide};
-use tanglegate_crypto::{Frontier, Hash};
+use tanglegate_crypto::Frontier;
 
 /// What a commit will make true.
 pub(super) struct Batch {
     pub(super) recorded_at: Timestamp,
     pub(super) previous: Position,
     pub(super) events: Vec<Event>,
-    pub(super) stored: Vec<(NewEvent, Hash)>,
+    /// Empty once they were taken to be written.
+    pub(super) stored: NewEvents,
     pub(super) frontier: Frontier,
     pub(super) changes: Changes,
     /// For each submission, what became of it.
@@ -42,7 +43,7 @@ impl Batch {
             recorded_at: now.max(state.recorded_at()),
             previous: state.position(),
             events: Vec::new(),
-            stored: Vec::new(),
+            stored: NewEvents::default(),
             frontier: frontier.clone(),
             changes: Changes::default(),
             outcomes: Vec::with_capacity(submissions.len()),
@@ -94,19 +95,29 @@ impl Batch {
         entropy: &mut Entropy,
         scratch: &mut Vec<tanglegate_core::Change>,
     ) {
-        let stream = event.stream();
         let is_first = self.events.len() == first;
-        let new = NewEvent {
+        let stream = event.stream();
+        let body = encode(&event, vault, entropy);
+        let key = submission
+            .key
+            .filter(|_| is_first)
+            .map(IdempotencyKey::to_bytes);
+        let (position, recorded_at) = (state.position().next(), self.recorded_at);
+        let stored = StoredEvent {
+            position: position.0,
+            stream: &stream.to_string(),
             version: state.next_version(&stream),
-            stream: stream.to_string(),
-            body: encode(&event, vault, entropy),
-            idempotency_key: submission.key.filter(|_| is_first).map(|it| it.to_bytes()),
+            kind: body.kind,
+            schema_version: body.schema_version,
+            idempotency_key: key.as_deref(),
+            recorded_at,
             correlation: submission.correlation,
             causation: (!is_first).then(|| self.previous.0 + first as u64 + 1),
-            origin: submission.origin,
+            meta: submission.origin.to_meta(),
+            body: &body.bytes,
         };
-        let (position, recorded_at) = (state.position().next(), self.recorded_at);
-        let leaf = new.stored(position, recorded_at).leaf();
+        let leaf = stored.leaf();
+        self.stored.add(&stored, &leaf);
         self.frontier.push(leaf);
         state.evolve(
             Recorded {
@@ -117,7 +128,6 @@ impl Batch {
             scratch,
         );
         self.changes.extend(scratch.drain(..));
-        self.stored.push((new, leaf));
         self.events.push(event);
     }
 
@@ -139,13 +149,15 @@ impl Batch {
 
     /// Answers everyone, now that the batch is true.
     pub(super) fn answer(self, submissions: Vec<Submission>) {
+        let mut events = self.events.into_iter();
         for (submission, outcome) in submissions.into_iter().zip(self.outcomes) {
             let position = |index: usize| Position(self.previous.0 + index as u64 + 1);
             let answer = outcome.map(|it| match it {
                 Outcome::Events(range) if range.is_empty() => Recording::Nothing,
                 Outcome::Events(range) => Recording::Recorded {
                     first: position(range.start),
-                    events: self.events[range].to_vec(),
+                    // Outcomes stand in the order of their events, and each event in one.
+                    events: events.by_ref().take(range.len()).collect(),
                 },
                 Outcome::Same(first) => Recording::Before {
                     first: position(first),

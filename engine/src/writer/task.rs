@@ -3,7 +3,6 @@
 use super::batch::Batch;
 use super::handle::{Recording, Submission, SubmitError};
 use crate::event_log::{AppendError, Entropy, EventLog, EventLogError, NewBatch, Vault};
-use crate::projections;
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 use tanglegate_core::{Event, IdempotencyKey, Position, Recorded, State, SubscriberId, Timestamp};
@@ -131,9 +130,9 @@ impl Writer {
         if submissions.is_empty() {
             return Vec::new();
         }
-        let batch = self.decide(&submissions);
+        let mut batch = self.decide(&submissions);
         if !batch.is_empty()
-            && let Err(fault) = self.append(&batch).await
+            && let Err(fault) = self.append(&mut batch).await
         {
             self.state.forget();
             self.vault.forget();
@@ -175,19 +174,17 @@ impl Writer {
         Batch::decide(submissions, now, state, &self.frontier, vault, entropy)
     }
 
-    async fn append(&mut self, batch: &Batch) -> Result<(), AppendError> {
-        let changes = batch.changes.to_json();
+    async fn append(&mut self, batch: &mut Batch) -> Result<(), AppendError> {
         let new = NewBatch {
             previous: batch.previous,
             root: batch.frontier.root(),
             node: &self.settings.node,
             recorded_at: batch.recorded_at,
-            events: &batch.stored,
+            events: std::mem::take(&mut batch.stored),
             vault: &self.vault,
-            changes: &changes,
-            fold_version: projections::VERSION,
+            changes: batch.changes.to_rows(self.state.position()),
         };
-        match timeout(self.settings.stale_after, self.log.append(&new)).await {
+        match timeout(self.settings.stale_after, self.log.append(new)).await {
             Ok(answer) => answer,
             Err(_) => {
                 self.broken = true;

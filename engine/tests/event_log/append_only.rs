@@ -103,6 +103,28 @@ async fn gaps_forks_and_empty_batches_are_refused() {
             "are not the batch",
         ),
         (
+            format!(
+                "{}; {}; {}",
+                batch(size + 1, size),
+                event(size + 1, 1),
+                event(size + 2, 2)
+            ),
+            "are not the batch",
+        ),
+        (
+            format!("{}; {}", batch(size + 1, size), event(size, 1)),
+            "event_pkey",
+        ),
+        (
+            format!(
+                "{}; {}; {}",
+                batch(size + 2, size),
+                batch(size + 3, size + 2),
+                event(size + 3, 1)
+            ),
+            "announced without its events",
+        ),
+        (
             format!("{}; {}", batch(size + 1, size - 1), event(size + 1, 1)),
             "previous_size_key",
         ),
