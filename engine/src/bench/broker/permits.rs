@@ -7,7 +7,7 @@ use tanglegate_core::{
     Position, Recorded, SubscriberId, Tariff, Timestamp, TopicFilter, TopicName, Username,
 };
 
-/// Permits that are asked for.
+/// Permits that are asked for at most.
 const ASKED: usize = 2_000_000;
 /// Offers that the leases are of.
 const OFFERS: usize = 100;
@@ -23,8 +23,9 @@ pub(super) fn measure(leases: usize) -> anyhow::Result<String> {
     let topics: Vec<_> = (0..OFFERS)
         .map(|it| TopicName::parse(&format!("plug/{it}/power")))
         .collect::<Result<_, _>>()?;
+    let asked = leases.saturating_mul(10).clamp(1, ASKED);
     let (mut number, mut permitted, begun) = (1_usize, 0_usize, Instant::now());
-    for _ in 0..ASKED {
+    for _ in 0..asked {
         // Far apart in memory, as buyers are.
         number = number
             .wrapping_mul(6_364_136_223_846_793_005)
