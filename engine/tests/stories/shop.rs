@@ -200,7 +200,7 @@ impl Shop {
         assert!(engine.ended().is_some(), "it runs");
     }
 
-    /// The processes of the engine's private PostgreSQL.
+    /// The processes of the engine's private PostgreSQL; none where the system has no `/proc`.
     pub(crate) fn database_processes(&self) -> Vec<Pid> {
         let Ok(data) = self.data().join("postgres/data").canonicalize() else {
             return Vec::new();
@@ -209,7 +209,7 @@ impl Shop {
             let pid = Pid::from_raw(entry.file_name().to_str()?.parse().ok()?)?;
             (fs::read_link(entry.path().join("cwd")).ok()? == data).then_some(pid)
         };
-        let processes = fs::read_dir("/proc").unwrap().flatten();
+        let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
         processes.filter_map(works_there).collect()
     }
 
