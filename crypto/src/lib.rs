@@ -1,4 +1,4 @@
-//! Hash tree, sealing and signatures of Tanglegate.
+//! Hash tree and sealing at rest of Tanglegate.
 //!
 //! A leaf of the workspace: it knows bytes and keys, and nothing of events, topics or money.
 
