@@ -122,7 +122,7 @@ pub struct Follower {
     watermark: u64,
     scan: Option<Scan>,
     /// Handed over, not yet recorded.
-    offered: Option<Offer>,
+    handed_over: Option<HandOver>,
     /// The newest transaction when everything was settled, and when that was.
     settled: Option<(String, Instant)>,
     wake_at: Option<Instant>,
@@ -131,7 +131,7 @@ pub struct Follower {
 }
 
 #[derive(Debug)]
-struct Offer {
+struct HandOver {
     payments: Vec<Confirmation>,
     scanned_to: u64,
 }
@@ -156,7 +156,7 @@ impl Follower {
             chain_checked: None,
             recent: BTreeSet::new(),
             scan: None,
-            offered: None,
+            handed_over: None,
             settled: None,
             wake_at: None,
             stopped: None,
@@ -184,8 +184,8 @@ impl Follower {
     /// Where the node stands on another chain. The follower is of no use then.
     pub async fn next(&mut self) -> Result<Vec<Confirmation>, FollowError> {
         loop {
-            if let Some(offer) = &self.offered {
-                return Ok(offer.payments.clone());
+            if let Some(handed_over) = &self.handed_over {
+                return Ok(handed_over.payments.clone());
             }
             if let Some(error) = &self.stopped {
                 return Err(error.clone());
@@ -211,19 +211,23 @@ impl Follower {
     /// [`Self::next`] returned are; the log's own mark may move there with them. It may lie
     /// below the newest of them, which became final while we looked.
     pub fn scanned_to(&self) -> Option<u64> {
-        self.offered.as_ref().map(|offer| offer.scanned_to)
+        self.handed_over.as_ref().map(|it| it.scanned_to)
     }
 
     /// The payments that [`Self::next`] returned are committed: the watermark moves.
     pub fn recorded(&mut self) {
-        let Some(offer) = self.offered.take() else {
+        let Some(HandOver {
+            payments,
+            scanned_to,
+        }) = self.handed_over.take()
+        else {
             return;
         };
-        let count = u64::try_from(offer.payments.len()).unwrap_or(u64::MAX);
+        let count = u64::try_from(payments.len()).unwrap_or(u64::MAX);
         self.recent
-            .extend(offer.payments.iter().map(|p| (p.checkpoint, p.payment)));
+            .extend(payments.iter().map(|p| (p.checkpoint, p.payment)));
         self.status.send_modify(|status| status.recorded += count);
-        self.advance(offer.scanned_to);
+        self.advance(scanned_to);
     }
 
     fn advance(&mut self, scanned_to: u64) {
@@ -349,7 +353,7 @@ impl Follower {
             return Ok(Step::Quiet);
         }
         debug!(count = payments.len(), scanned_to, "payments found");
-        self.offered = Some(Offer {
+        self.handed_over = Some(HandOver {
             payments,
             scanned_to,
         });
