@@ -180,7 +180,12 @@ impl Desk {
                 .to_str()
                 .ok()
                 .and_then(|it| uuid::Uuid::parse_str(it).ok())
-                .ok_or_else(|| bad("the Idempotency-Key is not a UUID"))?,
+                .ok_or_else(|| {
+                    bad(
+                        "the Idempotency-Key is not a UUID: send a fresh one with each request, \
+                         and the same one when it is repeated",
+                    )
+                })?,
         };
         let key = Some(IdempotencyKey::Person(key.into_bytes()));
         let submitted = self.writer.submit(Origin::Operator, key, command);

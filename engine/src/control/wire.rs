@@ -111,7 +111,8 @@ pub struct Outcome {
     /// The place of the first event that it caused, now or earlier; absent: there was nothing to
     /// record.
     pub position: Option<u64>,
-    /// Whether it was recorded by an earlier try of the same command.
+    /// Whether this try recorded nothing: an earlier one of the same command did, or there was
+    /// nothing to record.
     pub before: bool,
     /// The identity of what was made, where it has one.
     #[serde(skip_serializing_if = "Option::is_none")]

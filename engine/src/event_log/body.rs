@@ -39,7 +39,10 @@ pub enum BodyError {
         what: String,
     },
     /// Personal data whose key is gone.
-    #[error("the key of subject {0} is not in the vault: its personal data cannot be read")]
+    #[error(
+        "the key of subject {0} is not in the vault, so its personal data cannot be read: restore \
+         the table vault.subject_key from the backup of this database"
+    )]
     KeyMissing(String),
     /// Personal data that does not open.
     #[error("the personal data of subject {subject} does not open: {source}")]

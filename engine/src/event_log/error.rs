@@ -47,7 +47,10 @@ pub enum EventLogError {
         size: u64,
     },
     /// A position is missing.
-    #[error("after event {after} the log goes on with {found}: events are missing")]
+    #[error(
+        "after event {after} the log goes on with {found}: events are missing; restore it from a \
+         copy"
+    )]
     Gap {
         /// The last one that follows.
         after: u64,

@@ -23,9 +23,6 @@ pub enum Recording {
     Nothing,
 }
 
-/// What became of a command, or why it was refused.
-pub type Answer = Result<Recording, Rejection>;
-
 /// A command was not answered.
 #[derive(Debug, thiserror::Error)]
 pub enum SubmitError {
@@ -33,7 +30,10 @@ pub enum SubmitError {
     #[error(transparent)]
     Rejected(#[from] Rejection),
     /// The writer is gone: the engine is shutting down.
-    #[error("the engine is shutting down; nothing was recorded that was not answered")]
+    #[error(
+        "the engine stops before it has answered; what was asked may still be recorded: look when \
+         it runs again, or repeat it under the same idempotency key"
+    )]
     Stopped,
     /// The database refuses what was decided.
     #[error("the engine could not record this: {0}. Please report it as a defect")]

@@ -9,6 +9,6 @@ mod handle;
 mod start;
 mod task;
 
-pub use handle::{Answer, Recording, SubmitError, WriterHandle};
+pub use handle::{Recording, SubmitError, WriterHandle};
 pub use start::{StartError, Started, start};
 pub use task::{News, Settings};
