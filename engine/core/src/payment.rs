@@ -52,7 +52,8 @@ pub enum MemoReading {
     },
 }
 
-/// Why a payment could not be turned into time. The money is not lost: it can be claimed.
+/// Why a payment could not be turned into time. The money is not lost: the payment stays in the
+/// log with its payer, who can claim it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum UnmatchedReason {
     /// No memo of ours in the transaction.
