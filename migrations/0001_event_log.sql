@@ -73,15 +73,11 @@ create trigger append_only before update or delete or truncate on event_log.batc
 -- The log ends where the newest batch does: nothing is appended that no batch announces. And
 -- nothing is put between, since the batches before are complete and positions are unique.
 create function event_log.refuse_stray() returns trigger language plpgsql as $$
-declare
-    highest bigint;
-    newest event_log.batch;
 begin
-    select max(position) into highest from event_log.event;
-    select * into newest from event_log.batch order by size desc limit 1;
-    if highest > newest.size then
-        raise exception 'events up to % are not the batch after % up to %',
-            highest, newest.previous_size, newest.size using errcode = 'check_violation';
+    if (select max(position) from event_log.event) > (select max(size) from event_log.batch) then
+        raise exception 'events up to % are not the batch up to %',
+            (select max(position) from event_log.event), (select max(size) from event_log.batch)
+            using errcode = 'check_violation';
     end if;
     return null;
 end $$;

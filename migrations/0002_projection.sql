@@ -65,9 +65,11 @@ create table projection.offer (
 );
 
 create table projection.ledger_cursor (
-    chain      text collate "C" primary key,
+    chain      text collate "C" not null,
+    seller     text collate "C" not null,
     checkpoint numeric(20) not null,
-    position   bigint not null
+    position   bigint not null,
+    primary key (chain, seller)
 );
 
 -- For people at a psql prompt: who may do what right now, by name.

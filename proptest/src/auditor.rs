@@ -117,14 +117,15 @@ impl Auditor {
                 let chain = chain.clone();
                 Event::ChainBound { chain }
             }
-            Command::RecordScan { checkpoint } => {
-                let (checkpoint, known) = (*checkpoint, self.book.checkpoint);
+            Command::RecordScan { seller, checkpoint } => {
+                let (seller, checkpoint) = (*seller, *checkpoint);
+                let known = self.book.checkpoint(seller);
                 ensure!(
                     checkpoint > known,
                     "scanned back from {known} to {checkpoint}"
                 );
-                self.book.checkpoint = checkpoint;
-                Event::LedgerScanned { checkpoint }
+                self.book.checkpoints.insert(seller, checkpoint);
+                Event::LedgerScanned { seller, checkpoint }
             }
             Command::PublishOffer(offer) => self.publish(offer, now)?,
             Command::WithdrawOffer(offer) => {

@@ -3,8 +3,8 @@
 use crate::names;
 use std::collections::{BTreeMap, BTreeSet};
 use tanglegate_core::{
-    ChainId, Lease, LeaseKey, Offer, OfferId, PaymentId, PaymentRow, Position, Rule, RuleId, State,
-    Stream, Subscriber, SubscriberId, Timestamp, Username,
+    Address, ChainId, Lease, LeaseKey, Offer, OfferId, PaymentId, PaymentRow, Position, Rule,
+    RuleId, State, Stream, Subscriber, SubscriberId, Timestamp, Username,
 };
 
 /// The deciding side, as its public queries show it.
@@ -16,8 +16,8 @@ pub struct Book {
     pub recorded_at: Timestamp,
     /// The ledger.
     pub chain: Option<ChainId>,
-    /// The newest checkpoint of the log.
-    pub checkpoint: u64,
+    /// The newest checkpoint of each seller.
+    pub checkpoints: BTreeMap<Address, u64>,
     /// What is for sale.
     pub offers: BTreeMap<OfferId, Offer>,
     /// What is for sale or ever was.
@@ -59,7 +59,7 @@ impl Book {
             position: state.position(),
             recorded_at: state.recorded_at(),
             chain: state.chain().cloned(),
-            checkpoint: state.checkpoint(),
+            checkpoints: state.checkpoints().clone(),
             offers: known(names::offers(), |it| state.offer(it).cloned()),
             offered: names::offers().filter(|it| state.was_offered(it)).collect(),
             subscribers: known(names::subscribers(), |it| state.subscriber(*it).cloned()),
@@ -71,6 +71,12 @@ impl Book {
                 Some(state.next_version(it)).filter(|next| *next > 1)
             }),
         }
+    }
+
+    /// The newest checkpoint of a seller.
+    #[must_use]
+    pub fn checkpoint(&self, seller: Address) -> u64 {
+        self.checkpoints.get(&seller).copied().unwrap_or(0)
     }
 
     /// The lease of that right, if it runs at `now`.

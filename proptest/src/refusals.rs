@@ -32,7 +32,8 @@ fn holds(rejection: &Rejection, command: &Command, state: &State, now: Timestamp
             state.chain() == Some(bound) && bound != offered
         }
         Rejection::StaleScan { recorded, offered } => {
-            *recorded == state.checkpoint() && offered <= recorded
+            matches!(command, Command::RecordScan { seller, .. }
+                if *recorded == state.checkpoint(*seller) && offered <= recorded)
         }
         Rejection::UnknownOffer(offer) => state.offer(offer).is_none(),
         Rejection::OfferOver(end) => *end <= now,

@@ -4,8 +4,8 @@ use crate::broken::{ensure, ensure_same};
 use crate::{Book, Broken};
 use std::collections::{BTreeMap, BTreeSet};
 use tanglegate_core::{
-    AccessRow, Audience, Change, CursorRow, Lease, LeaseKey, Nanos, OfferId, OfferRow, PaymentId,
-    PaymentRow, PaymentState, RuleId, SubscriberId, SubscriberRow, Timestamp,
+    AccessRow, Address, Audience, Change, CursorRow, Lease, LeaseKey, Nanos, OfferId, OfferRow,
+    PaymentId, PaymentRow, PaymentState, RuleId, SubscriberId, SubscriberRow, Timestamp,
 };
 
 /// The tables.
@@ -22,7 +22,7 @@ pub struct Tables {
     /// Every offer.
     pub offers: BTreeMap<OfferId, OfferRow>,
     /// How far the ledger is recorded.
-    pub cursor: Option<CursorRow>,
+    pub cursors: BTreeMap<Address, CursorRow>,
 }
 
 impl Tables {
@@ -49,7 +49,7 @@ impl Tables {
             Change::Subscriber(row) => drop(self.subscribers.insert(row.subscriber, row)),
             Change::Payment(row) => drop(self.payments.insert(row.payment, row)),
             Change::Offer(row) => drop(self.offers.insert(row.offer.clone(), row)),
-            Change::Cursor(row) => self.cursor = Some(row),
+            Change::Cursor(row) => drop(self.cursors.insert(row.seller, row)),
         }
         Ok(())
     }
@@ -75,12 +75,15 @@ impl Tables {
         self.check_offers(book)?;
         self.check_accounts(book)?;
         self.check_money()?;
-        let cursor = self
-            .cursor
-            .as_ref()
-            .map(|it| (it.chain.clone(), it.checkpoint));
-        let expected = book.chain.clone().map(|it| (it, book.checkpoint));
-        ensure_same!(cursor, expected, "the ledger's cursor in the tables");
+        let rows = self.cursors.iter();
+        let cursors: Vec<_> = rows
+            .map(|(seller, it)| (it.chain.clone(), *seller, it.checkpoint))
+            .collect();
+        let known = book.checkpoints.iter();
+        let expected: Vec<_> = known
+            .filter_map(|(seller, it)| Some((book.chain.clone()?, *seller, *it)))
+            .collect();
+        ensure_same!(cursors, expected, "the ledger's cursors in the tables");
         Ok(())
     }
 

@@ -198,7 +198,10 @@ impl Wish {
         Some(match *self {
             Self::Deliver(_) | Self::Again(_) => return None,
             Self::Bind(chain) => Command::BindChain(names::chain(chain)),
-            Self::Scan(checkpoint) => Command::RecordScan { checkpoint },
+            Self::Scan(checkpoint) => Command::RecordScan {
+                seller: names::address(0),
+                checkpoint,
+            },
             Self::Publish {
                 offer,
                 seller,

@@ -3,7 +3,7 @@
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
 use std::collections::BTreeSet;
-use tanglegate_core::{Event, Nanos, Position, Recorded, State, Tariff, Timestamp};
+use tanglegate_core::{Address, Event, Nanos, Position, Recorded, State, Tariff, Timestamp};
 use tanglegate_proptest::{
     Answer, Broken, Fault, Run, Weather, World, for_all, for_all_worlds, read_world, saved_worlds,
     worlds, write_world,
@@ -160,7 +160,10 @@ fn two_purchases_never_buy_more_than_one_of_both() {
 
 fn fold(position: u64, at: u64) -> State {
     let mut state = State::default();
-    let event = Event::LedgerScanned { checkpoint: 1 };
+    let event = Event::LedgerScanned {
+        seller: Address([0; 32]),
+        checkpoint: 1,
+    };
     for (position, at) in [(1, 10), (position, at)] {
         let recorded = Recorded {
             position: Position(position),

@@ -6,19 +6,41 @@ use crate::{
     Username,
 };
 use std::collections::{BTreeMap, HashMap};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
 /// The access table in memory. Empty, it denies everything.
 #[derive(Debug, Clone)]
 pub struct Acl {
     as_of: Position,
-    holders: HashMap<SubscriberId, Holder>,
+    holders: HashMap<SubscriberId, Holder, BuildHasherDefault<IdHasher>>,
     logins: HashMap<Username, SubscriberId>,
     everyone: Arc<[Right]>,
     rules: HashMap<RuleId, Audience>,
     /// By name, so that advice comes in the same order every time.
     offers: BTreeMap<OfferId, Offer>,
 }
+
+/// Identities are random already, and no client can choose his own: their bytes are the hash.
+#[derive(Debug, Clone, Copy, Default)]
+struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.0 = (self.0.rotate_left(5) ^ u64::from_le_bytes(word)).wrapping_mul(MIX);
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+/// An odd number whose bits are spread evenly: 2⁶⁴ divided by the golden ratio.
+const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
 
 #[derive(Debug, Clone)]
 struct Holder {
@@ -54,7 +76,7 @@ impl Default for Acl {
     fn default() -> Self {
         Self {
             as_of: Position(0),
-            holders: HashMap::new(),
+            holders: HashMap::default(),
             logins: HashMap::new(),
             everyone: Arc::new([]),
             rules: HashMap::new(),
@@ -266,13 +288,12 @@ impl Acl {
         fits: impl Fn(&Right) -> bool,
         sells: impl Fn(&TopicFilter) -> bool,
     ) -> Result<Permit, Denied> {
-        let suspended = |it: SubscriberId| self.holders.get(&it).is_none_or(|it| it.suspended);
-        if subject.is_some_and(suspended) {
-            return Err(Denied::Suspended);
-        }
-        let own: &[Right] = subject
-            .and_then(|it| self.holders.get(&it))
-            .map_or(&[], |it| &it.rights);
+        let holder = subject.map(|it| self.holders.get(&it));
+        let own: &[Right] = match holder {
+            None => &[],
+            Some(Some(holder)) if !holder.suspended => &holder.rights,
+            Some(_) => return Err(Denied::Suspended),
+        };
         let longest = own
             .iter()
             .chain(self.everyone.iter())

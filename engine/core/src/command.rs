@@ -1,8 +1,8 @@
 //! What the engine is asked to record, and how it refuses.
 
 use crate::{
-    Access, ChainId, Confirmation, Offer, OfferId, PasswordVerifier, PaymentId, Rule, RuleId,
-    SubscriberId, Timestamp, TopicFilter, Username,
+    Access, Address, ChainId, Confirmation, Offer, OfferId, PasswordVerifier, PaymentId, Rule,
+    RuleId, SubscriberId, Timestamp, TopicFilter, Username,
 };
 
 /// A wish. [`crate::decide`] turns it into events, or refuses it.
@@ -10,8 +10,10 @@ use crate::{
 pub enum Command {
     /// Follow this ledger. Binds the log to it the first time.
     BindChain(ChainId),
-    /// Note that every payment up to this checkpoint is recorded.
+    /// Note that every payment to this seller up to this checkpoint is recorded.
     RecordScan {
+        /// Whose payments.
+        seller: Address,
         /// The checkpoint.
         checkpoint: u64,
     },

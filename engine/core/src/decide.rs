@@ -21,13 +21,15 @@ pub fn decide(state: &State, now: Timestamp, command: Command) -> Result<Vec<Eve
             }),
             None => Ok(vec![Event::ChainBound { chain }]),
         },
-        Command::RecordScan { checkpoint } if checkpoint <= state.checkpoint() => {
+        Command::RecordScan { seller, checkpoint } if checkpoint <= state.checkpoint(seller) => {
             Err(Rejection::StaleScan {
-                recorded: state.checkpoint(),
+                recorded: state.checkpoint(seller),
                 offered: checkpoint,
             })
         }
-        Command::RecordScan { checkpoint } => Ok(vec![Event::LedgerScanned { checkpoint }]),
+        Command::RecordScan { seller, checkpoint } => {
+            Ok(vec![Event::LedgerScanned { seller, checkpoint }])
+        }
         Command::ConfirmPayment(confirmation) => Ok(confirm_payment(state, now, confirmation)),
         Command::PublishOffer(offer) => publish_offer(state, now, offer),
         Command::WithdrawOffer(offer) => match state.offer(&offer) {

@@ -1,8 +1,8 @@
 //! What happened. An event carries its outcome, so that replay needs no price list.
 
 use crate::{
-    Access, ChainId, Confirmation, Nanos, Offer, OfferId, PasswordVerifier, PaymentId, Rule,
-    RuleId, SubscriberId, Tariff, Timestamp, TopicFilter, UnmatchedReason, Username,
+    Access, Address, ChainId, Confirmation, Nanos, Offer, OfferId, PasswordVerifier, PaymentId,
+    Rule, RuleId, SubscriberId, Tariff, Timestamp, TopicFilter, UnmatchedReason, Username,
 };
 use std::fmt;
 
@@ -14,8 +14,10 @@ pub enum Event {
         /// The ledger's name for itself.
         chain: ChainId,
     },
-    /// Every payment up to and including this checkpoint is in the log.
+    /// Every payment to this seller up to and including this checkpoint is in the log.
     LedgerScanned {
+        /// Whose payments.
+        seller: Address,
         /// The checkpoint.
         checkpoint: u64,
     },

@@ -125,6 +125,8 @@ pub struct OfferRow {
 pub struct CursorRow {
     /// Which ledger.
     pub chain: ChainId,
+    /// Whose payments.
+    pub seller: Address,
     /// Every payment below this checkpoint is in the log, and maybe some of it.
     pub checkpoint: u64,
     /// The event that wrote the row.

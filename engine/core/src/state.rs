@@ -2,10 +2,12 @@
 
 use crate::staged::StagedMap;
 use crate::{
-    Access, AccessRow, Audience, ChainId, Change, CursorRow, Event, Nanos, Offer, OfferId,
+    Access, AccessRow, Address, Audience, ChainId, Change, CursorRow, Event, Nanos, Offer, OfferId,
     OfferRow, PaymentId, PaymentRow, PaymentState, Position, Rule, RuleId, Stream, SubscriberId,
     SubscriberRow, Timestamp, TopicFilter, Username,
 };
+
+use std::collections::BTreeMap;
 
 /// An event with its place and time in the log.
 #[derive(Debug, Clone, Copy)]
@@ -71,7 +73,7 @@ struct Head {
     position: Position,
     recorded_at: Timestamp,
     chain: Option<ChainId>,
-    checkpoint: u64,
+    checkpoints: BTreeMap<Address, u64>,
 }
 
 impl State {
@@ -93,10 +95,17 @@ impl State {
         self.head.chain.as_ref()
     }
 
-    /// The newest checkpoint that the log knows a payment of, or a complete scan up to.
+    /// The newest checkpoint that the log knows a payment to this seller of, or a complete scan
+    /// up to; 0 for a seller whose payments were never looked for.
     #[must_use]
-    pub fn checkpoint(&self) -> u64 {
-        self.head.checkpoint
+    pub fn checkpoint(&self, seller: Address) -> u64 {
+        self.head.checkpoints.get(&seller).copied().unwrap_or(0)
+    }
+
+    /// [`State::checkpoint`] of every seller that the log knows.
+    #[must_use]
+    pub fn checkpoints(&self) -> &BTreeMap<Address, u64> {
+        &self.head.checkpoints
     }
 
     /// An offer that is not withdrawn.
@@ -218,9 +227,12 @@ impl State {
         match event {
             Event::ChainBound { chain } => {
                 self.head.chain = Some(chain.clone());
-                changes.extend(self.cursor_row());
+                let known = self.head.checkpoints.iter();
+                changes.extend(known.filter_map(|(seller, at)| self.cursor_row(*seller, *at)));
             }
-            Event::LedgerScanned { checkpoint } => self.advance(*checkpoint, changes),
+            Event::LedgerScanned { seller, checkpoint } => {
+                self.advance(*seller, *checkpoint, changes);
+            }
             Event::OfferPublished { offer } => self.set_offer(offer.clone(), false, changes),
             Event::OfferWithdrawn { offer } => {
                 let (offer, _) = self
@@ -337,10 +349,10 @@ impl State {
             .expect("the subscriber was registered")
     }
 
-    fn advance(&mut self, checkpoint: u64, changes: &mut Vec<Change>) {
-        if checkpoint > self.head.checkpoint {
-            self.head.checkpoint = checkpoint;
-            changes.extend(self.cursor_row());
+    fn advance(&mut self, seller: Address, checkpoint: u64, changes: &mut Vec<Change>) {
+        if checkpoint > self.checkpoint(seller) {
+            self.head.checkpoints.insert(seller, checkpoint);
+            changes.extend(self.cursor_row(seller, checkpoint));
         }
     }
 
@@ -363,7 +375,7 @@ impl State {
         };
         self.waiting.insert(paid.payment, row.clone());
         changes.push(Change::Payment(row));
-        self.advance(paid.checkpoint, changes);
+        self.advance(paid.seller, paid.checkpoint, changes);
     }
 
     fn resolve(&mut self, payment: &PaymentId, state: PaymentState, changes: &mut Vec<Change>) {
@@ -434,11 +446,12 @@ impl State {
         })
     }
 
-    fn cursor_row(&self) -> Option<Change> {
-        let chain = self.head.chain.clone()?;
-        let (checkpoint, position) = (self.head.checkpoint, self.head.position);
+    /// A row per seller; none before the log belongs to a ledger.
+    fn cursor_row(&self, seller: Address, checkpoint: u64) -> Option<Change> {
+        let (chain, position) = (self.head.chain.clone()?, self.head.position);
         Some(Change::Cursor(CursorRow {
             chain,
+            seller,
             checkpoint,
             position,
         }))

@@ -267,7 +267,10 @@ async fn publish_offer(
         access: parse_access(&asked.access)?,
         tariff: Tariff::new(Nanos(asked.price), asked.period_ms, Nanos(asked.least))
             .map_err(bad)?,
-        valid_until: asked.valid_until.map_or(Timestamp::FOREVER, Timestamp),
+        // An end beyond the calendar is the end of the calendar: the database knows no later one.
+        valid_until: asked
+            .valid_until
+            .map_or(Timestamp::FOREVER, |it| Timestamp(it).min(Timestamp::LAST)),
     };
     desk.submit(&headers, Command::PublishOffer(offer))
         .await

@@ -171,12 +171,12 @@ impl Announced<'_> {
              values ($1, $2, $3, $4, timestamptz 'epoch' + $5 * interval '1 millisecond') \
              returning size)",
         );
-        let (mut arrays, mut next) = (Vec::new(), 6);
+        let (mut parameters, mut next) = (Vec::new(), 6);
         for (number, rows) in rows.iter().enumerate() {
             let expression = rows.expression(next);
             write!(statement, ", rows_{number} as ({expression})").expect("a text takes all");
-            arrays.extend(rows.arrays());
-            next = 6 + arrays.len();
+            parameters.extend(rows.parameters());
+            next = 6 + parameters.len();
         }
         statement.push_str(" select from batch");
         let size = self.previous.0 + self.size as u64;
@@ -186,7 +186,7 @@ impl Announced<'_> {
             .bind(self.root.as_slice())
             .bind(self.node)
             .bind(signed(self.recorded_at.0));
-        arrays
+        parameters
             .into_iter()
             .fold(query, |query, it| query.bind(it))
             .execute(connection)

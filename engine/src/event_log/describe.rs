@@ -7,8 +7,8 @@ use tanglegate_core::{Audience, Event, Timestamp};
 pub fn describe(event: &Event) -> String {
     match event {
         Event::ChainBound { chain } => format!("this log follows ledger {chain}"),
-        Event::LedgerScanned { checkpoint } => {
-            format!("the ledger is recorded up to checkpoint {checkpoint}")
+        Event::LedgerScanned { seller, checkpoint } => {
+            format!("payments to {seller} are recorded up to checkpoint {checkpoint}")
         }
         Event::OfferPublished { offer } => {
             let (tariff, end) = (offer.tariff, sale_end(offer.valid_until));

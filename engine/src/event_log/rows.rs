@@ -129,7 +129,8 @@ impl Rows {
     }
 
     /// What writes them in a statement where `batch` names another table expression that is
-    /// evaluated first and has one row. Parameters are numbered from `first` on.
+    /// evaluated first and has one row. Parameters are numbered from `first` on: the fields of a
+    /// single row, or else one array per column, from [`Rows::parameters`].
     pub(crate) fn expression(&self, first: usize) -> String {
         let Table {
             name,
@@ -141,17 +142,23 @@ impl Rows {
         let parameters: Vec<String> = (first..first + columns.len())
             .map(|it| format!("${it}"))
             .collect();
-        let source = format!("batch, unnest({}) as it ({names})", parameters.join(", "));
+        let parameters = parameters.join(", ");
+        let source = if self.count == 1 {
+            format!("batch, (select {parameters}) as it ({names})")
+        } else {
+            format!("batch, unnest({parameters}) as it ({names})")
+        };
+        let insert = || format!("insert into {name} ({names}) select it.* from {source}");
         match write {
-            Write::Insert => format!("insert into {name} ({names}) select it.* from {source}"),
+            Write::Insert => insert(),
             Write::Upsert { key, replaced } => {
                 let replaced: Vec<String> = replaced
                     .iter()
                     .map(|it| format!("{it} = excluded.{it}"))
                     .collect();
                 format!(
-                    "insert into {name} ({names}) select it.* from {source} \
-                     on conflict ({key}) do update set {}",
+                    "{} on conflict ({key}) do update set {}",
+                    insert(),
                     replaced.join(", ")
                 )
             }
@@ -173,20 +180,24 @@ impl Rows {
         names.join(", ")
     }
 
-    /// One array per column.
-    pub(crate) fn arrays(&self) -> Vec<Array> {
-        let columns = self.table.columns;
-        let mut arrays: Vec<Array> = columns
-            .iter()
-            .map(|(_, kind)| Array::new(*kind, self))
-            .collect();
+    /// What [`Rows::expression`] refers to.
+    pub(crate) fn parameters(&self) -> Vec<Parameter> {
+        let columns = self.table.columns.iter();
+        let mut parameters: Vec<Parameter> = match self.count {
+            1 => columns
+                .map(|(_, kind)| Parameter::field(*kind, self))
+                .collect(),
+            _ => columns
+                .map(|(_, kind)| Parameter::array(*kind, self))
+                .collect(),
+        };
         let mut rest = &self.bytes[copy::HEADER..];
         while let Some((_, fields)) = rest.split_first_chunk::<2>() {
-            rest = arrays
+            rest = parameters
                 .iter_mut()
-                .fold(fields, |fields, array| array.take(fields));
+                .fold(fields, |fields, it| it.take(fields));
         }
-        arrays
+        parameters
     }
 }
 
@@ -321,39 +332,59 @@ fn numeric(value: u64) -> ([u8; 18], usize) {
     (field, 8 + 2 * number)
 }
 
-/// One column of some rows, as PostgreSQL receives an array (`array_recv`).
-pub(crate) struct Array {
+/// One column of some rows as PostgreSQL receives an array (`array_recv`), or the field of one row.
+pub(crate) struct Parameter {
     kind: Kind,
+    is_array: bool,
     secret: bool,
-    bytes: Vec<u8>,
+    /// `None`: null.
+    bytes: Option<Vec<u8>>,
 }
 
-impl Array {
-    fn new(kind: Kind, rows: &Rows) -> Self {
+impl Parameter {
+    fn field(kind: Kind, rows: &Rows) -> Self {
+        Self {
+            kind,
+            is_array: false,
+            secret: rows.table.secret,
+            bytes: None,
+        }
+    }
+
+    fn array(kind: Kind, rows: &Rows) -> Self {
         let length = u32::try_from(rows.count).expect("a batch has few rows");
         let (dimensions, may_have_nulls, from) = (1, 1, 1);
         let header = [dimensions, may_have_nulls, kind.oids().1, length, from];
-        // No copy of a secret is left behind by growing.
-        let mut bytes = Vec::with_capacity(20 + rows.bytes.len());
+        let secret = rows.table.secret;
+        // Growing would leave copies of a secret behind.
+        let mut bytes = Vec::with_capacity(if secret {
+            rows.bytes.len()
+        } else {
+            16 * rows.count
+        });
         bytes.extend(header.into_iter().flat_map(u32::to_be_bytes));
         Self {
             kind,
-            secret: rows.table.secret,
-            bytes,
+            is_array: true,
+            secret,
+            bytes: Some(bytes),
         }
     }
 
     /// Takes the first of some fields and leaves the others.
     fn take<'a>(&mut self, fields: &'a [u8]) -> &'a [u8] {
-        let (length, _) = fields.split_first_chunk::<4>().expect("rows are whole");
-        let length = usize::try_from(i32::from_be_bytes(*length)).unwrap_or(0);
-        let (field, rest) = fields.split_at(4 + length);
-        self.bytes.extend_from_slice(field);
-        rest
+        let (length, after) = fields.split_first_chunk().expect("rows are whole");
+        let length = usize::try_from(i32::from_be_bytes(*length)).ok();
+        match (&mut self.bytes, length) {
+            (Some(array), _) => array.extend_from_slice(&fields[..4 + length.unwrap_or(0)]),
+            (None, Some(length)) => self.bytes = Some(after[..length].to_vec()),
+            (None, None) => {}
+        }
+        &after[length.unwrap_or(0)..]
     }
 }
 
-impl Drop for Array {
+impl Drop for Parameter {
     fn drop(&mut self) {
         if self.secret {
             self.bytes.zeroize();
@@ -361,24 +392,32 @@ impl Drop for Array {
     }
 }
 
-impl Type<Postgres> for Array {
+impl Type<Postgres> for Parameter {
     fn type_info() -> PgTypeInfo {
-        PgTypeInfo::with_oid(Oid(Kind::Bytes.oids().0))
+        PgTypeInfo::with_oid(Oid(Kind::Bytes.oids().1))
     }
 }
 
-impl Encode<'_, Postgres> for Array {
+impl Encode<'_, Postgres> for Parameter {
     fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
-        buffer.extend_from_slice(&self.bytes);
+        let Some(bytes) = &self.bytes else {
+            return Ok(IsNull::Yes);
+        };
+        buffer.extend_from_slice(bytes);
         Ok(IsNull::No)
     }
 
     fn produces(&self) -> Option<PgTypeInfo> {
-        Some(PgTypeInfo::with_oid(Oid(self.kind.oids().0)))
+        let (array, one) = self.kind.oids();
+        Some(PgTypeInfo::with_oid(Oid(if self.is_array {
+            array
+        } else {
+            one
+        })))
     }
 
     fn size_hint(&self) -> usize {
-        self.bytes.len()
+        self.bytes.as_ref().map_or(0, Vec::len)
     }
 }
 
@@ -429,19 +468,23 @@ mod tests {
 
     fn rows(name: &str) -> Rows {
         let mut rows = Rows::new(&ALL_KINDS);
-        for (number, amount) in (1..).zip(AMOUNTS) {
-            let mut row = rows.row();
-            row.big(number);
-            row.bool(number % 2 == 0);
-            row.bytes(b"\x00\xff");
-            row.small(-1);
-            row.optional((number > 1).then_some(7), Row::int);
-            row.display(format_args!("{name} {number}"));
-            row.instant(Timestamp(1_763_820_300_250));
-            row.numeric(amount);
-            row.bytes(&[0xab; 16]);
-        }
+        (1..)
+            .zip(AMOUNTS)
+            .for_each(|it| row(&mut rows, name, it.0, it.1));
         rows
+    }
+
+    fn row(rows: &mut Rows, name: &str, number: u64, amount: u64) {
+        let mut row = rows.row();
+        row.big(number);
+        row.bool(number.is_multiple_of(2));
+        row.bytes(b"\x00\xff");
+        row.small(-1);
+        row.optional((number > 1).then_some(7), Row::int);
+        row.display(format_args!("{name} {number}"));
+        row.instant(Timestamp(1_763_820_300_250));
+        row.numeric(amount);
+        row.bytes(&[0xab; 16]);
     }
 
     async fn table() -> (TestDatabase, PgConnection) {
@@ -488,14 +531,14 @@ mod tests {
             rows.expression(1)
         );
         let mut query = sqlx::query(AssertSqlSafe(statement));
-        for array in rows.arrays() {
-            query = query.bind(array);
+        for parameter in rows.parameters() {
+            query = query.bind(parameter);
         }
         query.execute(connection).await.expect("written");
     }
 
     #[tokio::test]
-    async fn copied_rows_and_arrays_say_the_same_to_postgresql() {
+    async fn copied_rows_arrays_and_single_fields_say_the_same_to_postgresql() {
         let (_database, mut connection) = table().await;
         let copied = rows("copied");
         let mut copy = connection
@@ -507,6 +550,12 @@ mod tests {
         assert_eq!(contents(&mut connection).await, expected("copied"));
         write(&mut connection, &rows("upserted")).await;
         assert_eq!(contents(&mut connection).await, expected("upserted"));
+        for (number, amount) in (1..).zip(AMOUNTS) {
+            let mut one = Rows::new(&ALL_KINDS);
+            row(&mut one, "alone", number, amount);
+            write(&mut connection, &one).await;
+        }
+        assert_eq!(contents(&mut connection).await, expected("alone"));
     }
 
     #[tokio::test]

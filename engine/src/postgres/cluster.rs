@@ -55,7 +55,7 @@ pub(super) fn create(
         programs.version,
         data.display()
     ));
-    let unfinished = folder.empty("data.new")?;
+    let unfinished = folder.unfinished()?;
     let program = programs.program("initdb");
     let mut initdb = command(&program, &folder.account, &folder.root);
     initdb
@@ -82,7 +82,8 @@ pub(super) fn create(
     fs::rename(&unfinished, &data).map_err(PostgresError::files("rename", &unfinished))?;
     File::open(&folder.root)
         .and_then(|root| root.sync_all())
-        .map_err(PostgresError::files("sync", &folder.root))
+        .map_err(PostgresError::files("sync", &folder.root))?;
+    folder.discard_unfinished()
 }
 
 /// The call that starts the server on this folder: no network, one socket.

@@ -55,6 +55,12 @@ pub fn default_folder() -> Result<PathBuf, PostgresError> {
         .ok_or(PostgresError::NoHome)
 }
 
+/// How the folders begin in which `initdb` works.
+const UNFINISHED: &str = "data.new";
+
+/// How long an `initdb` may go on whose engine was killed; it usually takes 2 to 5 s.
+const INITDB_PATIENCE: Duration = Duration::from_secs(30);
+
 /// The prepared home of a private server.
 #[derive(Debug)]
 pub(super) struct Folder {
@@ -94,18 +100,34 @@ impl Folder {
             .ok()
     }
 
-    /// An empty folder of the server's account, for `initdb`. What an interrupted `initdb` left
-    /// there is removed.
-    pub(super) fn empty(&self, name: &str) -> Result<PathBuf, PostgresError> {
-        let path = self.root.join(name);
-        match fs::remove_dir_all(&path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                return Err(PostgresError::files("remove", &path)(error));
-            }
-            _ => {}
-        }
+    /// An empty folder of the server's account, for this process's `initdb` alone: that of a
+    /// killed engine may still be writing into its own.
+    pub(super) fn unfinished(&self) -> Result<PathBuf, PostgresError> {
+        let path = self
+            .root
+            .join(format!("{UNFINISHED}-{}", std::process::id()));
+        remove(&path)?;
         ours_alone(&path, &self.account)?;
         Ok(path)
+    }
+
+    /// Removes what interrupted calls of `initdb` left, and waits for one that still writes.
+    pub(super) fn discard_unfinished(&self) -> Result<(), PostgresError> {
+        let entries = fs::read_dir(&self.root).map_err(PostgresError::files("list", &self.root))?;
+        let deadline = Instant::now() + INITDB_PATIENCE;
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            if !name.as_bytes().starts_with(UNFINISHED.as_bytes()) {
+                continue;
+            }
+            while let Err(error) = remove(&entry.path()) {
+                if Instant::now() > deadline {
+                    return Err(error);
+                }
+                sleep(Duration::from_millis(20));
+            }
+        }
+        Ok(())
     }
 
     /// The server's log, opened for appending.
@@ -151,6 +173,16 @@ impl Folder {
             .and_then(|()| writeln!(file, "{}", std::process::id()))
             .map_err(PostgresError::files("write", &path))?;
         Ok(file)
+    }
+}
+
+/// Removes a folder, if it is there.
+fn remove(path: &Path) -> Result<(), PostgresError> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(PostgresError::files("remove", path)(error))
+        }
+        _ => Ok(()),
     }
 }
 

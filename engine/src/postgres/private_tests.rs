@@ -146,6 +146,37 @@ async fn an_interrupted_initdb_leaves_nothing_that_looks_like_a_database() {
         .await
         .expect("a whole database");
     server.stop().await;
+    assert!(!unfinished.exists(), "nothing is left behind");
+}
+
+#[tokio::test]
+async fn an_initdb_that_outlives_its_engine_does_not_disturb_the_next_start() {
+    let folder = TestFolder::create().expect("a folder");
+    let root = quick(&folder).folder;
+    let home = Folder::prepare(&root, Account::choose().expect("an account"));
+    drop(home.expect("prepared"));
+    let orphans = root.join("data.new");
+    let ends = Instant::now() + Duration::from_secs(4);
+    // Writes as fast as it is removed, like an `initdb` in its first seconds.
+    let orphan = std::thread::spawn({
+        let orphans = orphans.clone();
+        move || {
+            while Instant::now() < ends {
+                for name in ["base", "global", "pg_wal"] {
+                    drop(std::fs::create_dir_all(orphans.join(name)));
+                }
+            }
+        }
+    });
+    let server = started(&quick(&folder)).await;
+    session(&server)
+        .await
+        .ping()
+        .await
+        .expect("a whole database");
+    server.stop().await;
+    orphan.join().expect("no panic");
+    drop(std::fs::remove_dir_all(orphans));
 }
 
 /// Not a test of its own: what a copy of this program does when it plays an engine.

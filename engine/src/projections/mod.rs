@@ -18,7 +18,7 @@ pub const VERSION: i32 = 1;
 /// The tables and the order in which they are compared.
 const TABLES: [(&str, &str); 6] = [
     ("access", "holder, filter, access, source"),
-    ("ledger_cursor", "chain"),
+    ("ledger_cursor", "chain, seller"),
     ("offer", "offer"),
     ("payment", "digest, index"),
     ("subscriber", "subscriber"),

@@ -5,8 +5,8 @@ use crate::event_log::rows::{Kind, Row, Rows, Table, Write};
 use std::collections::BTreeMap;
 use std::fmt;
 use tanglegate_core::{
-    AccessRow, Change, CursorRow, LeaseKey, OfferId, OfferRow, PaymentId, PaymentRow, PaymentState,
-    Position, RuleId, SubscriberId, SubscriberRow, Timestamp,
+    AccessRow, Address, Change, CursorRow, LeaseKey, OfferId, OfferRow, PaymentId, PaymentRow,
+    PaymentState, Position, RuleId, SubscriberId, SubscriberRow, Timestamp,
 };
 
 static ACCESS: Table = Table {
@@ -130,11 +130,12 @@ static LEDGER_CURSOR: Table = Table {
     name: "projection.ledger_cursor",
     columns: &[
         ("chain", Kind::Text),
+        ("seller", Kind::Text),
         ("checkpoint", Kind::Numeric),
         ("position", Kind::BigInt),
     ],
     write: Write::Upsert {
-        key: "chain",
+        key: "chain, seller",
         replaced: &["checkpoint", "position"],
     },
     secret: false,
@@ -164,7 +165,7 @@ pub(crate) struct Changes {
     new_payments: BTreeMap<PaymentId, PaymentRow>,
     payments: BTreeMap<PaymentId, PaymentRow>,
     offers: BTreeMap<OfferId, OfferRow>,
-    cursor: Option<CursorRow>,
+    cursors: BTreeMap<Address, CursorRow>,
 }
 
 impl Changes {
@@ -187,7 +188,7 @@ impl Changes {
             Change::Subscriber(row) => drop(self.subscribers.insert(row.subscriber, row)),
             Change::Payment(row) => self.add_payment(row),
             Change::Offer(row) => drop(self.offers.insert(row.offer.clone(), row)),
-            Change::Cursor(row) => self.cursor = Some(row),
+            Change::Cursor(row) => drop(self.cursors.insert(row.seller, row)),
         }
     }
 
@@ -233,7 +234,7 @@ impl Changes {
             filled(&PAYMENT, self.payments.values(), payment),
             filled(&NEW_PAYMENT, self.new_payments.values(), payment),
             filled(&OFFER, self.offers.values(), offer),
-            filled(&LEDGER_CURSOR, self.cursor.iter(), ledger_cursor),
+            filled(&LEDGER_CURSOR, self.cursors.values(), ledger_cursor),
             cursor,
         ]
     }
@@ -314,6 +315,7 @@ fn offer(row: &OfferRow, fields: &mut Row<'_>) {
 
 fn ledger_cursor(row: &CursorRow, fields: &mut Row<'_>) {
     fields.text(&row.chain.0);
+    hex(fields, "0x", &row.seller.0);
     fields.numeric(row.checkpoint);
     fields.big(row.position.0);
 }

@@ -6,7 +6,7 @@ use crate::event_log::Origin;
 use crate::ledger::{FollowError, FollowSettings, FollowState, FollowStatus, Follower, Node};
 use crate::writer::{Recording, Started, SubmitError, WriterHandle};
 use std::time::Duration;
-use tanglegate_core::{ChainId, Command, Confirmation, IdempotencyKey};
+use tanglegate_core::{Address, Command, Confirmation, IdempotencyKey};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
@@ -15,29 +15,34 @@ use tracing::{error, info, warn};
 /// longer scan, and 24 small events a day cost nothing.
 const NOTE_SCAN_EVERY: Duration = Duration::from_secs(3_600);
 
+/// How long a payment that the database refuses waits for the next try.
+const TRY_AGAIN_AFTER: Duration = Duration::from_secs(1);
+
 /// A follower at work.
 pub(super) struct Following {
     pub(super) status: watch::Receiver<FollowStatus>,
+    seller: Address,
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
 }
 
 impl Following {
     pub(super) fn start(node: Node, config: &LedgerConfig, writer: &Started) -> Self {
+        let seller = config.seller;
+        let checkpoint = writer.checkpoint(seller);
         let settings = FollowSettings {
             chain: writer.chain.clone(),
             poll: Duration::from_millis(config.poll_ms),
-            ..FollowSettings::new(config.seller, writer.checkpoint)
+            ..FollowSettings::new(seller, checkpoint)
         };
-        info!(node = node.host(), seller = %config.seller, from = writer.checkpoint,
-            "following the ledger");
+        info!(node = node.host(), %seller, from = checkpoint, "following the ledger");
         let follower = Follower::new(node, settings);
         let (status, handle) = (follower.status(), writer.handle.clone());
         let (stop, stopped) = oneshot::channel();
-        let checkpoint = writer.checkpoint;
         let task = tokio::spawn(async move {
             let mut feed = Feed {
                 follower,
+                seller,
                 writer: handle,
                 noted: checkpoint,
             };
@@ -49,7 +54,12 @@ impl Following {
                 _ = stopped => {}
             }
         });
-        Self { status, stop, task }
+        Self {
+            status,
+            seller,
+            stop,
+            task,
+        }
     }
 
     /// Stops following, and notes how far it came.
@@ -59,22 +69,52 @@ impl Following {
             error!(%error, "the ledger's follower ended abnormally");
         }
         let status = self.status.borrow().clone();
-        let scanned = status.watermark.checked_sub(1);
-        if let (Some(checkpoint), FollowState::Following) = (scanned, status.state) {
-            let command = Command::RecordScan { checkpoint };
-            let noted = writer.submit(Origin::Engine, None, command);
-            // A scan that was noted before, or a database that is away, costs nothing but a
-            // longer scan at the next start.
-            drop(tokio::time::timeout(Duration::from_secs(2), noted).await);
+        if status.state != FollowState::Following {
+            return;
         }
+        // A scan that was noted before, or a database that is away, costs nothing but a longer
+        // scan at the next start.
+        let noted = note_scan(writer, self.seller, &status, 0);
+        drop(tokio::time::timeout(Duration::from_secs(2), noted).await);
     }
+}
+
+/// Notes in the log how far the ledger was scanned, if that is beyond `noted`; gives back up to
+/// where it is noted now. The log is bound to the ledger first: checkpoints of one mean nothing
+/// on another.
+async fn note_scan(
+    writer: &WriterHandle,
+    seller: Address,
+    status: &FollowStatus,
+    noted: u64,
+) -> Result<u64, SubmitError> {
+    let scanned = status.watermark.checked_sub(1).filter(|it| *it > noted);
+    let (Some(checkpoint), Some(chain)) = (scanned, status.chain.clone()) else {
+        return Ok(noted);
+    };
+    let bind = Command::BindChain(chain);
+    writer.submit(Origin::Ledger, None, bind).await?;
+    let note = Command::RecordScan { seller, checkpoint };
+    writer.submit(Origin::Engine, None, note).await?;
+    Ok(checkpoint)
 }
 
 struct Feed {
     follower: Follower,
+    seller: Address,
     writer: WriterHandle,
     /// The checkpoint that the log knows.
     noted: u64,
+}
+
+/// What became of the payments that were handed over together.
+enum Fed {
+    /// All of them are in the log.
+    Recorded,
+    /// Some are not: they have to be handed over again.
+    Refused,
+    /// The engine stops.
+    Stopped,
 }
 
 impl Feed {
@@ -83,55 +123,53 @@ impl Feed {
         note.tick().await;
         loop {
             tokio::select! {
-                payments = self.follower.next() => {
-                    let payments = payments?;
-                    if let Some(chain) = self.follower.chain().cloned()
-                        && !self.bind(chain).await
-                    {
-                        return Ok(());
+                payments = self.follower.next() => match self.feed(payments?).await {
+                    Fed::Recorded => self.follower.recorded(),
+                    // Not acknowledged, so the follower hands them over again.
+                    Fed::Refused => tokio::time::sleep(TRY_AGAIN_AFTER).await,
+                    Fed::Stopped => return Ok(()),
+                },
+                _ = note.tick() => {
+                    let status = self.follower.status().borrow().clone();
+                    match note_scan(&self.writer, self.seller, &status, self.noted).await {
+                        Ok(noted) => self.noted = noted,
+                        Err(error) => warn!(%error, "the progress of the scan was not noted"),
                     }
-                    if !self.record(payments).await {
-                        return Ok(());
-                    }
-                    self.follower.recorded();
                 }
-                _ = note.tick() => self.note_scan().await,
             }
         }
     }
 
-    /// Binds the log to the chain before its first payment; false when the engine stops.
-    async fn bind(&self, chain: ChainId) -> bool {
-        match self
-            .writer
-            .submit(Origin::Ledger, None, Command::BindChain(chain))
-            .await
-        {
-            Ok(_) => true,
-            Err(error) => {
+    /// Binds the log to the ledger before its first payment, then records.
+    async fn feed(&mut self, payments: Vec<Confirmation>) -> Fed {
+        if let Some(chain) = self.follower.chain().cloned() {
+            let bind = Command::BindChain(chain);
+            if let Err(error) = self.writer.submit(Origin::Ledger, None, bind).await {
                 error!(%error, "the ledger's payments are not recorded");
-                false
+                return Fed::Stopped;
             }
         }
+        self.record(payments).await
     }
 
-    /// Records payments; false when the engine stops. They are submitted together, so that they
-    /// share commits, and answered one by one.
-    async fn record(&mut self, payments: Vec<Confirmation>) -> bool {
+    /// Records payments. They are submitted together, so that they share commits, and answered
+    /// one by one.
+    async fn record(&mut self, payments: Vec<Confirmation>) -> Fed {
         let mut answers = Vec::with_capacity(payments.len());
         for confirmation in payments {
-            let payment = confirmation.payment;
-            self.noted = self.noted.max(confirmation.checkpoint);
+            let (payment, checkpoint) = (confirmation.payment, confirmation.checkpoint);
             let key = Some(IdempotencyKey::Payment(payment));
             let command = Command::ConfirmPayment(confirmation);
             match self.writer.enqueue(Origin::Ledger, key, command).await {
-                Ok(answer) => answers.push((payment, answer)),
-                Err(_) => return false,
+                Ok(answer) => answers.push((payment, checkpoint, answer)),
+                Err(_) => return Fed::Stopped,
             }
         }
-        for (payment, answer) in answers {
+        let mut fed = Fed::Recorded;
+        for (payment, checkpoint, answer) in answers {
             match answer.await {
                 Ok(Ok(Recording::Recorded { first, events })) => {
+                    self.noted = self.noted.max(checkpoint);
                     let what = events
                         .last()
                         .map(crate::event_log::describe)
@@ -139,41 +177,13 @@ impl Feed {
                     info!(%payment, position = %first, what, "a payment is recorded");
                 }
                 Ok(Ok(Recording::Before { .. } | Recording::Nothing)) => {}
-                Ok(Err(SubmitError::Stopped)) | Err(_) => return false,
+                Ok(Err(SubmitError::Stopped)) | Err(_) => return Fed::Stopped,
                 Ok(Err(error)) => {
-                    // Not acknowledged: the follower hands it over again after the pause.
                     error!(%payment, %error, "a payment could not be recorded; trying again");
-                    tokio::time::sleep(Duration::from_secs(1)).await;
-                    return Box::pin(self.again()).await;
+                    fed = Fed::Refused;
                 }
             }
         }
-        true
-    }
-
-    async fn again(&mut self) -> bool {
-        match self.follower.next().await {
-            Ok(payments) => self.record(payments).await,
-            Err(error) => {
-                error!(%error, "the ledger is no longer followed");
-                false
-            }
-        }
-    }
-
-    async fn note_scan(&mut self) {
-        let status = self.follower.status().borrow().clone();
-        let Some(checkpoint) = status
-            .watermark
-            .checked_sub(1)
-            .filter(|it| *it > self.noted)
-        else {
-            return;
-        };
-        let command = Command::RecordScan { checkpoint };
-        match self.writer.submit(Origin::Engine, None, command).await {
-            Ok(_) => self.noted = checkpoint,
-            Err(error) => warn!(%error, checkpoint, "the progress of the scan was not noted"),
-        }
+        fed
     }
 }

@@ -6,8 +6,9 @@ use crate::event_log::{Entropy, EventLog, EventLogError};
 use crate::projections;
 use sqlx::Connection;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
+use std::collections::BTreeMap;
 use std::time::Duration;
-use tanglegate_core::{Acl, Recorded, State, Timestamp};
+use tanglegate_core::{Acl, Address, Recorded, State, Timestamp};
 use tanglegate_crypto::Frontier;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -37,8 +38,7 @@ pub struct Started {
     pub handle: WriterHandle,
     /// Where the log stood at the start: what the ledger's follower needs to go on.
     pub chain: Option<tanglegate_core::ChainId>,
-    /// The checkpoint up to which payments are recorded.
-    pub checkpoint: u64,
+    checkpoints: BTreeMap<Address, u64>,
     /// Events replayed.
     pub replayed: u64,
     stop: watch::Sender<bool>,
@@ -46,6 +46,13 @@ pub struct Started {
 }
 
 impl Started {
+    /// Where the follower of a seller's payments goes on: up to this checkpoint they are in the
+    /// log, and maybe some of it. 0 for a seller whose payments were never looked for.
+    #[must_use]
+    pub fn checkpoint(&self, seller: Address) -> u64 {
+        self.checkpoints.get(&seller).copied().unwrap_or(0)
+    }
+
     /// Commits what was submitted, then stops; waits a few seconds for a database that is away.
     ///
     /// # Panics
@@ -100,7 +107,7 @@ pub async fn start(
         projections::rebuild(&mut log, &mut connection, &vault).await?;
     }
     install(acl);
-    let (chain, checkpoint) = (state.chain().cloned(), state.checkpoint());
+    let (chain, checkpoints) = (state.chain().cloned(), state.checkpoints().clone());
     let writer = Writer {
         settings,
         log,
@@ -121,7 +128,7 @@ pub async fn start(
     Ok(Started {
         handle,
         chain,
-        checkpoint,
+        checkpoints,
         replayed: tally.events,
         stop,
         task,

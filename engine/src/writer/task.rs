@@ -91,7 +91,9 @@ impl Writer {
                     }
                     let commit = self.commit(std::mem::take(&mut received));
                     tokio::select! {
-                        () = commit => {}
+                        // Who was answered gets to submit again first: else only the quickest
+                        // few would share the next commit, and the others wait for one more.
+                        () = async { commit.await; tokio::task::yield_now().await } => {}
                         () = stopped_for(&mut stop, GRACE) => {
                             warn!("stopping without the database: unanswered commands are dropped");
                             return;

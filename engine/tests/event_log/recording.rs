@@ -31,7 +31,7 @@ async fn a_payment_is_recorded_once_however_often_it_comes() {
     assert_eq!(again, Recording::Before { first: *at });
     writer.stop().await;
     let restarted = market.writer("two", true).await.expect("the log is free");
-    assert_eq!(restarted.checkpoint, 1);
+    assert_eq!(restarted.checkpoint(SELLER), 1);
     let again = pay(&restarted, 1, 500_000_000).await.expect("answered");
     assert_eq!(again, Recording::Before { first: *at });
     restarted.stop().await;
@@ -297,7 +297,10 @@ async fn everything(writer: &tanglegate::writer::Started) {
         },
         Command::Suspend(ana()),
         Command::Reinstate(ana()),
-        Command::RecordScan { checkpoint: 40 },
+        Command::RecordScan {
+            seller: SELLER,
+            checkpoint: 40,
+        },
     ];
     for command in commands {
         submit(writer, None, command).await.expect("accepted");

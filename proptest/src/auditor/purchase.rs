@@ -75,7 +75,9 @@ impl Auditor {
         ensure_same!(on_ledger, Some(paid), "{payment} on the ledger");
         let twice = self.payments.get(&payment);
         ensure!(twice.is_none(), "{payment} is recorded twice");
-        self.book.checkpoint = self.book.checkpoint.max(paid.checkpoint);
+        if paid.checkpoint > self.book.checkpoint(paid.seller) {
+            self.book.checkpoints.insert(paid.seller, paid.checkpoint);
+        }
         match booked {
             Event::PaymentUnmatched {
                 payment: it,

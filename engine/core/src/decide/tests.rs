@@ -337,8 +337,12 @@ fn the_log_stays_with_its_ledger() {
 
 #[test]
 fn a_scan_never_goes_backwards() {
-    let mut log = Log::with([Command::RecordScan { checkpoint: 10 }]);
-    let refused = log.record(NOW, Command::RecordScan { checkpoint: 10 });
+    let scan = |seller| Command::RecordScan {
+        seller,
+        checkpoint: 10,
+    };
+    let mut log = Log::with([scan(SELLER)]);
+    let refused = log.record(NOW, scan(SELLER));
     assert_eq!(
         refused,
         Err(Rejection::StaleScan {
@@ -407,7 +411,7 @@ fn a_batch_that_failed_to_commit_leaves_no_trace() {
     let before = (
         log.state.position(),
         log.state.recorded_at(),
-        log.state.checkpoint(),
+        log.state.checkpoint(SELLER),
     );
     let command = pays(1, 500_000_000);
     let first = decide(&log.state, NOW, command.clone()).expect("accepted");
@@ -428,7 +432,7 @@ fn a_batch_that_failed_to_commit_leaves_no_trace() {
         (
             log.state.position(),
             log.state.recorded_at(),
-            log.state.checkpoint()
+            log.state.checkpoint(SELLER)
         )
     );
     assert_eq!(decide(&log.state, NOW, command), Ok(first));

@@ -37,10 +37,10 @@ pub(super) fn measure(leases: usize) -> anyhow::Result<String> {
             .permit_deliver(Some(subscriber(who)), topic, LONG_AGO);
         permitted += usize::from(permit.is_ok());
     }
-    let nanos = begun.elapsed().as_nanos() / ASKED as u128;
+    let nanos = begun.elapsed().as_nanos() / asked as u128;
     anyhow::ensure!(
-        permitted == ASKED,
-        "{permitted} of {ASKED} permits were given"
+        permitted == asked,
+        "{permitted} of {asked} permits were given"
     );
     let each = |from: Option<u64>, to: Option<u64>| match (from, to) {
         (Some(from), Some(to)) => (to.saturating_sub(from) / leases.max(1) as u64).to_string(),

@@ -66,7 +66,10 @@ fn every_event() -> Vec<Event> {
         Event::ChainBound {
             chain: ChainId("6364aad5".into()),
         },
-        Event::LedgerScanned { checkpoint: 300 },
+        Event::LedgerScanned {
+            seller: Address([6; 32]),
+            checkpoint: 300,
+        },
         Event::OfferPublished {
             offer: Offer {
                 id: offer.clone(),

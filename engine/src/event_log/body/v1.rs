@@ -16,7 +16,10 @@ use tanglegate_core::{
 struct ChainBound<'a>(#[b(0)] &'a str);
 
 #[derive(Encode, Decode)]
-struct LedgerScanned(#[n(0)] u64);
+struct LedgerScanned(
+    #[cbor(n(0), with = "minicbor::bytes")] [u8; 32],
+    #[n(1)] u64,
+);
 
 #[derive(Encode, Decode)]
 struct OfferPublished<'a> {
@@ -204,9 +207,10 @@ pub(super) fn encode(
 ) -> (&'static str, Vec<u8>) {
     match event {
         Event::ChainBound { chain } => ("chain_bound", bytes(ChainBound(&chain.0))),
-        Event::LedgerScanned { checkpoint } => {
-            ("ledger_scanned", bytes(LedgerScanned(*checkpoint)))
-        }
+        Event::LedgerScanned { seller, checkpoint } => (
+            "ledger_scanned",
+            bytes(LedgerScanned(seller.0, *checkpoint)),
+        ),
         Event::OfferPublished { offer } => ("offer_published", bytes(offer_published(offer))),
         Event::OfferWithdrawn { offer } => {
             ("offer_withdrawn", bytes(OfferWithdrawn(offer.as_str())))
@@ -453,8 +457,9 @@ pub(super) fn decode(kind: &str, body: &[u8], vault: &Vault) -> Result<Event, Bo
             }
         }
         "ledger_scanned" => {
-            let LedgerScanned(checkpoint) = reader.wire()?;
-            Event::LedgerScanned { checkpoint }
+            let LedgerScanned(seller, checkpoint) = reader.wire()?;
+            let seller = Address(seller);
+            Event::LedgerScanned { seller, checkpoint }
         }
         "offer_published" => Event::OfferPublished {
             offer: reader.offer()?,
