@@ -356,7 +356,8 @@ mod tests {
         let own = TestFolder::create().expect("a folder");
         let account = Account::choose().expect("an account");
         let folder = Folder::prepare(own.path(), account).expect("prepared");
-        let data = folder.empty("data").expect("created");
+        let data = folder.data();
+        fs::rename(folder.unfinished().expect("created"), &data).expect("renamed");
         for version in ["9999", "15"] {
             fs::write(data.join("PG_VERSION"), version).expect("written");
             ensure_running(&folder).await.expect("it runs all the same");
