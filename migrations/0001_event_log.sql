@@ -12,10 +12,9 @@ begin
             exception
                 when duplicate_object or unique_violation then null;
                 when insufficient_privilege then
-                    raise exception 'role % does not exist and % may not create it',
-                        role_name, current_user
-                        using hint = format('as a superuser: create role %I nologin; '
-                            'grant %I to %I;', role_name, role_name, current_user);
+                    raise exception 'role % does not exist and % may not create it; as a '
+                        'superuser: create role % nologin; grant % to %;',
+                        role_name, current_user, role_name, role_name, current_user;
             end;
         end if;
         if not pg_has_role(current_user, role_name, 'member') then
