@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 /// What the floor of the saturated figures is.
 pub(super) const NOTE: &str = "COPY FROM: server-side, binary, one transaction of one round's rows, \
      into a table with the log's columns, checks and indexes but without its triggers. 32 \
-     connections, INSERT: one such event per commit into such a table, position by a sequence.";
+     connections, INSERT: one such event per commit into such a table, position by a sequence; in \
+     flight there are as many commands, with all of their events and rows.";
 
 /// Commands that show how many fit a round.
 const TRIAL: u64 = 5_000;

@@ -30,6 +30,14 @@ impl Shape {
             Self::Mixed => "payments, registrations, offers",
         }
     }
+
+    /// Events of one command; of the mixed ones, of most.
+    pub(super) fn events(self) -> u64 {
+        match self {
+            Self::Terms => 1,
+            Self::Payments | Self::Mixed => 3,
+        }
+    }
 }
 
 const SELLER: Address = Address([9; 32]);
