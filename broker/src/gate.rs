@@ -202,16 +202,16 @@ impl Gate {
     /// What the gate did, for whoever wants to look at any time.
     #[must_use]
     pub fn statistics_reader(&self) -> StatisticsReader {
-        StatisticsReader(Arc::clone(&self.context.counters))
+        StatisticsReader {
+            counters: Arc::clone(&self.context.counters),
+            retained: Arc::clone(&self.context.retained),
+        }
     }
 
     /// What it did so far.
     #[must_use]
     pub fn statistics(&self) -> Statistics {
-        Statistics {
-            retained_messages: self.context.retained.len() as u64,
-            ..self.context.counters.read()
-        }
+        self.statistics_reader().read()
     }
 
     /// Returns once the gate lets nobody in any more, be it that it was shut down or that its

@@ -1,12 +1,13 @@
 //! Passwords: making verifiers, and checking logins against them.
 
 use crate::access::AccessView;
-use argon2::{Algorithm, Argon2, Params, Version};
+use argon2::{Algorithm, Argon2, Block, Params, Version};
+use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tanglegate_core::{Denied, Login, PasswordVerifier};
 use tokio::sync::Semaphore;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 /// What a guess costs a thief, and a login us (RFC 9106).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,7 +57,7 @@ pub fn make_verifier(
         passes: cost.passes,
         lanes: cost.lanes,
         salt,
-        tag: *tag(password, &salt, cost).ok_or(CostError(cost))?,
+        tag: *tag(password, &salt, cost, &mut vec![]).ok_or(CostError(cost))?,
     })
 }
 
@@ -64,23 +65,39 @@ pub fn make_verifier(
 /// the same time wherever a difference lies.
 #[must_use]
 pub fn verify(verifier: &PasswordVerifier, password: &[u8]) -> bool {
+    verify_in(&mut vec![], verifier, password)
+}
+
+fn verify_in(memory: &mut Vec<Block>, verifier: &PasswordVerifier, password: &[u8]) -> bool {
     let cost = Cost {
         memory_kib: verifier.memory_kib,
         passes: verifier.passes,
         lanes: verifier.lanes,
     };
-    match tag(password, &verifier.salt, cost) {
+    match tag(password, &verifier.salt, cost, memory) {
         Some(tag) => same(&tag, &verifier.tag),
         None => false,
     }
 }
 
-fn tag(password: &[u8], salt: &[u8; 16], cost: Cost) -> Option<Zeroizing<[u8; 32]>> {
+/// Works in `memory`, which grows to what the cost asks for, and is wiped afterwards.
+fn tag(
+    password: &[u8],
+    salt: &[u8; 16],
+    cost: Cost,
+    memory: &mut Vec<Block>,
+) -> Option<Zeroizing<[u8; 32]>> {
     let params = Params::new(cost.memory_kib, cost.passes, cost.lanes, Some(32)).ok()?;
+    let blocks = params.block_count();
+    if memory.len() < blocks {
+        memory.resize(blocks, Block::default());
+    }
+    let memory = &mut memory[..blocks];
     let mut tag = Zeroizing::new([0; 32]);
-    Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
-        .hash_password_into(password, salt, &mut *tag)
-        .ok()?;
+    let made = Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+        .hash_password_into_with_memory(password, salt, &mut *tag, &mut *memory);
+    memory.iter_mut().for_each(Zeroize::zeroize);
+    made.ok()?;
     Some(tag)
 }
 
@@ -96,6 +113,9 @@ pub(crate) struct LoginDesk {
     at_once: Arc<Semaphore>,
     waiting: AtomicUsize,
     most_waiting: usize,
+    /// What checks work in, kept for the next ones: each takes many megabytes, and allocators
+    /// keep such pieces for every thread that ever freed one.
+    memories: Arc<Mutex<Vec<Vec<Block>>>>,
     /// Takes the time of a check for names that do not exist.
     nobody: PasswordVerifier,
 }
@@ -119,6 +139,7 @@ impl LoginDesk {
             at_once: Arc::new(Semaphore::new(at_once.max(1))),
             waiting: AtomicUsize::new(0),
             most_waiting,
+            memories: Arc::default(),
             nobody: make_verifier(b"", [0; 16], cost)?,
         })
     }
@@ -140,9 +161,13 @@ impl LoginDesk {
             Some(login) => login.verifier.clone(),
             None => self.nobody.clone(),
         };
+        let memories = Arc::clone(&self.memories);
         let check = tokio::task::spawn_blocking(move || {
             let _turn = turn;
-            verify(&verifier, &password)
+            let mut memory = memories.lock().pop().unwrap_or_default();
+            let right = verify_in(&mut memory, &verifier, &password);
+            memories.lock().push(memory);
+            right
         });
         match (check.await, login) {
             (Ok(true), Some(login)) => Ok(login),
@@ -211,5 +236,33 @@ mod tests {
         let desk = LoginDesk::new(1, 1, Cost::LEAST).unwrap();
         let refused = desk.check(&view, "ana", Zeroizing::default()).await;
         assert_eq!(refused.unwrap_err(), LoginRefused::Wrong);
+    }
+
+    #[test]
+    fn used_memory_does_not_change_what_is_right() {
+        let cost = Cost {
+            memory_kib: 64,
+            passes: 2,
+            lanes: 1,
+        };
+        let verifier = make_verifier(b"secret", [7; 16], cost).unwrap();
+        let mut memory = vec![];
+        for (password, right) in [(&b"Secret"[..], false), (b"secret", true), (b"", false)] {
+            assert_eq!(verify_in(&mut memory, &verifier, password), right);
+            let wiped = |it: &Block| it.as_ref().iter().all(|word| *word == 0);
+            assert!(memory.iter().all(wiped), "nothing of a password stays");
+        }
+        assert_eq!(memory.len(), 64);
+    }
+
+    #[tokio::test]
+    async fn checks_take_no_more_memory_than_happen_at_once() {
+        let view = AccessView::new();
+        view.install(tanglegate_core::Acl::default());
+        let desk = LoginDesk::new(2, 100, Cost::LEAST).unwrap();
+        let checks = (0..50).map(|_| desk.check(&view, "ana", Zeroizing::default()));
+        let refused = futures_util_join(checks).await;
+        assert!(refused.iter().all(|it| *it == Err(LoginRefused::Wrong)));
+        assert!((1..=2).contains(&desk.memories.lock().len()));
     }
 }

@@ -1,5 +1,6 @@
 //! Counters of what the gate did.
 
+use crate::retained::Retained;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -89,13 +90,19 @@ counters! {
 
 /// Reads a gate's counters from anywhere.
 #[derive(Debug, Clone)]
-pub struct StatisticsReader(pub(crate) Arc<Counters>);
+pub struct StatisticsReader {
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) retained: Arc<Retained>,
+}
 
 impl StatisticsReader {
     /// What the gate did up to now.
     #[must_use]
     pub fn read(&self) -> Statistics {
-        self.0.read()
+        Statistics {
+            retained_messages: self.retained.len() as u64,
+            ..self.counters.read()
+        }
     }
 }
 

@@ -106,7 +106,7 @@ pub enum Rejection {
         offered: u64,
     },
     /// There is no such offer on sale.
-    #[error("there is no offer '{0}' on sale")]
+    #[error("there is no offer '{0}' on sale; `tanglegate offer list` shows them")]
     UnknownOffer(OfferId),
     /// The offer's end is over already.
     #[error("the offer would have ended {0}, before it began: name a later end")]
@@ -142,7 +142,9 @@ pub enum Rejection {
     #[error("'{0}' is not suspended")]
     NotSuspended(Username),
     /// Nothing to revoke.
-    #[error("'{username}' holds no running {access} lease on {filter}")]
+    #[error(
+        "'{username}' holds no running {access} lease on {filter}; `tanglegate lease list` shows them"
+    )]
     NoRunningLease {
         /// Whose.
         username: Username,

@@ -1,6 +1,6 @@
 //! `tanglegate demo`
 
-use super::{Common, asked_to_end};
+use super::asked_to_end;
 use crate::demo::{self, Settings, Verdict};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -16,10 +16,9 @@ pub(super) struct Demo {
 }
 
 impl Demo {
-    pub(super) async fn run(self, common: &Common) -> anyhow::Result<ExitCode> {
+    pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let settings = Settings {
             paid: Duration::from_secs(self.seconds),
-            data_dir: common.config()?.data_dir,
             stay: self.stay,
         };
         let verdict = tokio::select! {

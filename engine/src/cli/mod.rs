@@ -138,7 +138,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
     let common = &cli.common;
     match cli.command {
         Command::Serve => serve::run(common).await?,
-        Command::Demo(demo) => return demo.run(common).await,
+        Command::Demo(demo) => return demo.run().await,
         Command::Devnet(devnet) => devnet.run().await?,
         Command::Pay(pay) => pay.run().await?,
         Command::Wallet(wallet) => wallet.run().await?,

@@ -133,9 +133,10 @@ fn event_line(row: &sqlx::postgres::PgRow) -> Result<EventLine, sqlx::Error> {
     // Without keys: what is personal stays closed, and the line says so.
     let text = match decode(&kind, row.try_get(3)?, &body, &Vault::default()) {
         Ok(event) => describe(&event),
-        Err(crate::event_log::BodyError::KeyMissing(_)) => {
-            "a login was registered or its password changed (sealed)".to_owned()
-        }
+        Err(crate::event_log::BodyError::KeyMissing(_)) => match kind.as_str() {
+            "password_changed" => "a password was changed (sealed)".to_owned(),
+            _ => "a login was registered (sealed)".to_owned(),
+        },
         Err(error) => error.to_string(),
     };
     let recorded_at = Timestamp(at.unsigned_abs());

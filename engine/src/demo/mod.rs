@@ -8,7 +8,6 @@ mod stage;
 
 use reader::{Reader, Seen};
 use stage::Stage;
-use std::path::PathBuf;
 use std::time::Duration;
 use tanglegate_core::{Nanos, Timestamp};
 use tokio::time::{Instant, timeout};
@@ -27,8 +26,6 @@ const SILENCE: Duration = Duration::from_secs(4);
 pub struct Settings {
     /// How much time the buyer pays for.
     pub paid: Duration,
-    /// Where the engine keeps its files; `None`: a folder that is removed at the end.
-    pub data_dir: Option<PathBuf>,
     /// Whether everything stays running at the end.
     pub stay: bool,
 }
@@ -56,7 +53,7 @@ fn heading(number: u8, text: &str) {
 /// When a part cannot start or does not do what it should.
 pub async fn run(settings: Settings) -> anyhow::Result<Verdict> {
     say("Tanglegate sells access to MQTT topics and enforces exactly what was paid for.");
-    let stage = Stage::set(settings.data_dir.clone()).await?;
+    let stage = Stage::set().await?;
     let played = play(&stage, settings.paid).await;
     let verdict = match played {
         Ok(verdict) => verdict,

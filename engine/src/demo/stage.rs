@@ -33,36 +33,30 @@ pub(super) struct Stage {
     passwords: HashMap<&'static str, Secret>,
 }
 
-/// A folder, removed at the end if it was made for the demo.
+/// A folder of the demo's own, removed at the end: it never touches an engine that is in use.
 struct Folder {
     path: PathBuf,
-    ours: bool,
 }
 
 impl Folder {
-    fn new(given: Option<PathBuf>) -> anyhow::Result<Self> {
-        if let Some(path) = given {
-            return Ok(Self { path, ours: false });
-        }
+    fn new() -> anyhow::Result<Self> {
         // The database's account must be able to pass through; what is inside is closed.
         let path = std::env::temp_dir().join(format!("tanglegate-demo-{}", std::process::id()));
         std::fs::create_dir(&path).with_context(|| format!("cannot make {}", path.display()))?;
-        Ok(Self { path, ours: true })
+        Ok(Self { path })
     }
 }
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        if self.ours {
-            drop(std::fs::remove_dir_all(&self.path));
-        }
+        drop(std::fs::remove_dir_all(&self.path));
     }
 }
 
 impl Stage {
     /// Starts the ledger, the engine and the plug, and opens the shop.
-    pub(super) async fn set(data_dir: Option<PathBuf>) -> anyhow::Result<Self> {
-        let folder = Folder::new(data_dir)?;
+    pub(super) async fn set() -> anyhow::Result<Self> {
+        let folder = Folder::new()?;
         let devnet = Devnet::start(tanglegate_devnet::Settings::default()).await?;
         say(&format!(
             "   ledger    a development ledger at {}",
