@@ -257,12 +257,17 @@ mod tests {
 
     #[tokio::test]
     async fn checks_take_no_more_memory_than_happen_at_once() {
-        let view = AccessView::new();
+        let view = Arc::new(AccessView::new());
         view.install(tanglegate_core::Acl::default());
-        let desk = LoginDesk::new(2, 100, Cost::LEAST).unwrap();
-        let checks = (0..50).map(|_| desk.check(&view, "ana", Zeroizing::default()));
-        let refused = futures_util_join(checks).await;
-        assert!(refused.iter().all(|it| *it == Err(LoginRefused::Wrong)));
+        let desk = Arc::new(LoginDesk::new(2, 100, Cost::LEAST).unwrap());
+        let mut checks = tokio::task::JoinSet::new();
+        for _ in 0..50 {
+            let (desk, view) = (Arc::clone(&desk), Arc::clone(&view));
+            checks.spawn(async move { desk.check(&view, "ana", Zeroizing::default()).await });
+        }
+        for refused in checks.join_all().await {
+            assert_eq!(refused.unwrap_err(), LoginRefused::Wrong);
+        }
         assert!((1..=2).contains(&desk.memories.lock().len()));
     }
 }
