@@ -472,10 +472,10 @@ async fn events(
     State(desk): State<Desk>,
     Query(asked): Query<EventsQuery>,
 ) -> Result<Response, Fault> {
-    let most = asked.most.unwrap_or(100);
+    let most = asked.most.unwrap_or(100).max(1);
     let after = match asked.after {
         Some(after) => after,
-        None => desk.tables.head().await? - most,
+        None => desk.tables.head().await?.saturating_sub(most),
     };
     Ok(Json(desk.tables.events(after, most).await?).into_response())
 }

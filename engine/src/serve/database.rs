@@ -90,7 +90,13 @@ impl Database {
     /// Completes when a private database has ended by itself.
     pub async fn failed(&mut self) -> String {
         match &mut self.private {
-            Some(server) => server.ended().await,
+            Some(server) => {
+                let how = server.ended().await;
+                format!(
+                    "its private PostgreSQL ended by itself ({how}); postgres/postgres.log in the \
+                     data folder says more. Start the engine again"
+                )
+            }
             None => std::future::pending().await,
         }
     }
