@@ -1,9 +1,13 @@
 //! Reading the log from some position to its end: decoded, and checked against its hash tree.
 
 use super::{EventLog, EventLogError, StoredEvent, Vault, copy, decode};
+use bytes::Bytes;
 use futures_util::TryStreamExt;
+use futures_util::stream::BoxStream;
 use tanglegate_core::{Event, Position, Recorded};
 use tanglegate_crypto::{Frontier, Hash};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 /// An event as replay gives it out.
 #[derive(Debug)]
@@ -35,12 +39,24 @@ pub struct Tally {
     pub bytes: u64,
 }
 
+/// Messages that are checked and folded at a time. With some rows each, they make up for the
+/// hand-over between threads; and a few hundred kilobytes still fit a processor's cache.
+const CHUNK: usize = 512;
+/// Chunks that may be under way.
+const UNDER_WAY: usize = 4;
+
 impl EventLog {
     /// Reads every event after the frontier, grows the frontier over them and compares its root
-    /// with the recorded one. Constant memory; neither clock nor network but the database.
+    /// with the recorded one. Constant memory; neither clock nor network but the database. An
+    /// event is decoded and given to `each` only when its leaf was checked, which a thread of its
+    /// own does meanwhile for those behind it.
     ///
     /// # Errors
-    /// When the database fails, an event does not read, or the log is not what was hashed.
+    /// When the database fails, an event does not read, or the log is not what was hashed. What
+    /// `each` made of the events before is worth nothing then, and `frontier` is as it was.
+    ///
+    /// # Panics
+    /// When `each` does, or the process is shutting down and cannot start a thread.
     pub async fn replay(
         &mut self,
         frontier: &mut Frontier,
@@ -48,30 +64,59 @@ impl EventLog {
         mut each: impl FnMut(Replayed<'_>),
     ) -> Result<Tally, EventLogError> {
         let head = self.head().await?;
-        let first = frontier.size() + 1;
-        let tally = self
-            .read(first, head.size, |stored, leaf| {
-                let position = stored.position;
-                if position != frontier.size() + 1 {
-                    return Err(EventLogError::Gap {
-                        after: frontier.size(),
-                        found: position,
-                    });
+        let mut tally = Tally::default();
+        let mut give = |chunk: &Chunk| {
+            for message in chunk {
+                tally.bytes += message.len() as u64;
+                copy::each_row(message, |stored, _| {
+                    tally.events += 1;
+                    let event = decode(stored.kind, stored.schema_version, stored.body, vault);
+                    let position = stored.position;
+                    let event = event.map_err(|source| EventLogError::Body { position, source })?;
+                    each(Replayed { stored, event });
+                    Ok(())
+                })?;
+            }
+            Ok::<_, EventLogError>(())
+        };
+        let mut checking = Checking::start(frontier.clone());
+        let mut messages = self.copy_out(frontier.size() + 1, head.size).await?;
+        let mut chunk = Chunk::with_capacity(CHUNK);
+        while let Some(message) = messages.try_next().await? {
+            chunk.push(message);
+            if chunk.len() == CHUNK {
+                let full = std::mem::replace(&mut chunk, Chunk::with_capacity(CHUNK));
+                if let Some(checked) = checking.exchange(full).await? {
+                    give(&checked)?;
                 }
-                if stored.leaf() != leaf {
-                    return Err(EventLogError::LeafDiffers { position });
-                }
-                frontier.push(leaf);
-                let event = decode(stored.kind, stored.schema_version, stored.body, vault)
-                    .map_err(|source| EventLogError::Body { position, source })?;
-                each(Replayed { stored, event });
-                Ok(())
-            })
-            .await?;
-        if frontier.size() != head.size || frontier.root() != head.root {
+            }
+        }
+        drop(messages);
+        if let Some(checked) = checking.exchange(chunk).await? {
+            give(&checked)?;
+        }
+        while let Some(checked) = checking.next().await? {
+            give(&checked)?;
+        }
+        let grown = checking.finish().await;
+        if grown.size() != head.size || grown.root() != head.root {
             return Err(EventLogError::RootDiffers { size: head.size });
         }
+        *frontier = grown;
         Ok(tally)
+    }
+
+    async fn copy_out(
+        &mut self,
+        first: u64,
+        last: u64,
+    ) -> Result<BoxStream<'_, Result<Bytes, sqlx::Error>>, sqlx::Error> {
+        let statement = format!(
+            "copy (select {} from event_log.event where position between {first} and {last} \
+             order by position) to stdout (format binary)",
+            copy::COLUMNS
+        );
+        self.connection().copy_out_raw(&statement).await
     }
 
     /// Reads the rows of some positions as they are, unchecked.
@@ -88,12 +133,7 @@ impl EventLog {
         if last < first {
             return Ok(tally);
         }
-        let statement = format!(
-            "copy (select {} from event_log.event where position between {first} and {last} \
-             order by position) to stdout (format binary)",
-            copy::COLUMNS
-        );
-        let mut messages = self.connection().copy_out_raw(&statement).await?;
+        let mut messages = self.copy_out(first, last).await?;
         while let Some(message) = messages.try_next().await? {
             tally.bytes += message.len() as u64;
             copy::each_row(&message, |stored, leaf| {
@@ -103,4 +143,100 @@ impl EventLog {
         }
         Ok(tally)
     }
+}
+
+/// Some messages of COPY, as they came.
+type Chunk = Vec<Bytes>;
+type Checked = Result<Chunk, EventLogError>;
+
+/// A thread that checks chunks, in their order, and gives them back.
+struct Checking {
+    /// `None`: there is nothing more to check.
+    chunks: Option<mpsc::Sender<Chunk>>,
+    checked: mpsc::Receiver<Checked>,
+    under_way: usize,
+    thread: JoinHandle<Frontier>,
+}
+
+impl Checking {
+    fn start(mut frontier: Frontier) -> Self {
+        let (chunks, mut received) = mpsc::channel::<Chunk>(UNDER_WAY);
+        let (give, checked) = mpsc::channel(UNDER_WAY);
+        let thread = tokio::task::spawn_blocking(move || {
+            while let Some(chunk) = received.blocking_recv() {
+                let outcome = check(&chunk, &mut frontier).map(|()| chunk);
+                let failed = outcome.is_err();
+                if give.blocking_send(outcome).is_err() || failed {
+                    break;
+                }
+            }
+            frontier
+        });
+        Self {
+            chunks: Some(chunks),
+            checked,
+            under_way: 0,
+            thread,
+        }
+    }
+
+    /// Hands a chunk over, and takes a checked one when enough are under way.
+    async fn exchange(&mut self, chunk: Chunk) -> Result<Option<Chunk>, EventLogError> {
+        let checked = match self.under_way {
+            UNDER_WAY => self.checked().await?,
+            _ => None,
+        };
+        let sent = match &self.chunks {
+            Some(chunks) => chunks.send(chunk).await.is_ok(),
+            None => false,
+        };
+        self.under_way += usize::from(sent);
+        match checked {
+            // The thread has ended: behind what it checked is its refusal.
+            None if !sent => self.checked().await,
+            checked => Ok(checked),
+        }
+    }
+
+    /// The next checked chunk; no other may be handed over after it.
+    async fn next(&mut self) -> Result<Option<Chunk>, EventLogError> {
+        self.chunks = None;
+        self.checked().await
+    }
+
+    async fn checked(&mut self) -> Result<Option<Chunk>, EventLogError> {
+        let checked = self.checked.recv().await.transpose()?;
+        self.under_way -= usize::from(checked.is_some());
+        Ok(checked)
+    }
+
+    /// The frontier over everything that was checked.
+    async fn finish(self) -> Frontier {
+        drop(self.chunks);
+        match self.thread.await {
+            Ok(frontier) => frontier,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(error) => panic!("no thread checks the log: {error}"),
+            },
+        }
+    }
+}
+
+/// Grows the frontier over the events in a chunk.
+fn check(chunk: &Chunk, frontier: &mut Frontier) -> Result<(), EventLogError> {
+    for message in chunk {
+        copy::each_row(message, |stored, leaf| {
+            let (after, found) = (frontier.size(), stored.position);
+            if found != after + 1 {
+                return Err(EventLogError::Gap { after, found });
+            }
+            if stored.leaf() != leaf {
+                return Err(EventLogError::LeafDiffers { position: found });
+            }
+            frontier.push(leaf);
+            Ok(())
+        })?;
+    }
+    Ok(())
 }

@@ -1,5 +1,6 @@
 //! One row of the log as bytes, and the hash that covers it.
 
+use std::sync::LazyLock;
 use tanglegate_core::Timestamp;
 use tanglegate_crypto::{Hash, leaf_hash};
 
@@ -50,11 +51,19 @@ impl StoredEvent<'_> {
         writer.put_short(self.correlation.as_ref().map_or(&[], |it| it.as_slice()));
         writer.put(&self.causation.unwrap_or(0).to_be_bytes());
         let length = writer.length;
-        let meta = digest(self.meta);
+        let meta = match *self.meta {
+            [origin] => ORIGINS[usize::from(origin)],
+            _ => digest(self.meta),
+        };
         let body = digest(self.body);
         leaf_hash(&[&header[..length], &meta, &body])
     }
 }
+
+/// The hashes of single bytes, since every event has one for its origin.
+static ORIGINS: LazyLock<[Hash; 256]> = LazyLock::new(|| {
+    std::array::from_fn(|it| digest(&[u8::try_from(it).expect("an index of 256")]))
+});
 
 fn digest(bytes: &[u8]) -> Hash {
     use sha2::Digest as _;

@@ -6,9 +6,11 @@
 
 mod batch;
 mod handle;
+mod memory;
 mod start;
 mod task;
 
 pub use handle::{Recording, SubmitError, WriterHandle};
+pub(crate) use memory::Memory;
 pub use start::{StartError, Started, start};
 pub use task::{News, Settings};

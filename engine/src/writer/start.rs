@@ -1,6 +1,7 @@
 //! From a database to a running writer: replay is the start.
 
 use super::handle::WriterHandle;
+use super::memory::Memory;
 use super::task::{News, Settings, Writer};
 use crate::event_log::{Entropy, EventLog, EventLogError};
 use crate::projections;
@@ -8,7 +9,7 @@ use sqlx::Connection;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use std::collections::BTreeMap;
 use std::time::Duration;
-use tanglegate_core::{Acl, Address, Recorded, State, Timestamp};
+use tanglegate_core::{Acl, Address, Timestamp};
 use tanglegate_crypto::Frontier;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -86,20 +87,15 @@ pub async fn start(
         log.claim(PATIENCE).await?;
     }
     let vault = log.vault().await?;
-    let (mut state, mut acl, mut frontier) =
-        (State::default(), Acl::default(), Frontier::default());
-    let mut rows = Vec::new();
+    let (mut memory, mut frontier) = (Memory::default(), Frontier::default());
     let mut progress = Progress::new(log.head().await?.size);
     let tally = log
         .replay(&mut frontier, &vault, |replayed| {
-            let recorded: Recorded<'_> = replayed.recorded();
-            state.evolve(recorded, &mut rows);
-            state.settle();
-            rows.clear();
-            acl.apply(recorded);
+            memory.fold(replayed.recorded());
             progress.count();
         })
         .await?;
+    let (state, acl) = memory.finish();
     let up_to_date = Some((projections::VERSION, state.position()));
     if state.position().0 > 0 && projections::cursor(log.connection()).await? != up_to_date {
         info!("the projections were not written by this version up to here: rebuilding them");

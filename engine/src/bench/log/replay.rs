@@ -8,10 +8,11 @@ use super::load::{Load, Shape};
 use super::report::{Budget, Line, grouped, median, per_second};
 use crate::event_log::{EventLog, decode};
 use crate::projections;
+use crate::writer::Memory;
 use sqlx::Executor;
 use sqlx::postgres::PgConnectOptions;
 use std::time::{Duration, Instant};
-use tanglegate_core::{Acl, Position, Recorded, State};
+use tanglegate_core::{Position, Recorded};
 use tanglegate_crypto::Frontier;
 
 /// Commands that are handed over at a time while the log is filled.
@@ -131,23 +132,6 @@ impl Log {
         let mut connection = owner(&self.options).await?;
         projections::rebuild(&mut log, &mut connection, &vault).await?;
         Ok(())
-    }
-}
-
-/// What a start folds the log into.
-#[derive(Default)]
-struct Memory {
-    state: State,
-    acl: Acl,
-    rows: Vec<tanglegate_core::Change>,
-}
-
-impl Memory {
-    fn fold(&mut self, recorded: Recorded<'_>) {
-        self.state.evolve(recorded, &mut self.rows);
-        self.state.settle();
-        self.rows.clear();
-        self.acl.apply(recorded);
     }
 }
 
