@@ -124,7 +124,9 @@ impl Digest {
 /// As wallets and explorers show it: base58.
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&bs58::encode(self.0).into_string())
+        let (text, length) = base58(&self.0);
+        let text = std::str::from_utf8(&text[text.len() - length..]);
+        f.write_str(text.expect("the alphabet is ASCII"))
     }
 }
 
@@ -138,6 +140,39 @@ impl fmt::Display for PaymentId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.digest, self.index)
     }
+}
+
+/// 32 bytes in base58, at the end of the text, and how many characters: 32 to 44. Every row of a
+/// payment and its streams carry one, so it is divided by 58⁵ at a time, which fits 32 bits.
+fn base58(bytes: &[u8; 32]) -> ([u8; 45], usize) {
+    const ALPHABET: &[u8; 58] = b"123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz";
+    const CHUNK: u64 = 58 * 58 * 58 * 58 * 58;
+    let mut number: [u64; 8] = std::array::from_fn(|at| {
+        bytes[4 * at..4 * at + 4]
+            .iter()
+            .fold(0, |limb, byte| limb << 8 | u64::from(*byte))
+    });
+    let mut digits = [0_u8; 45];
+    for chunk in digits.rchunks_exact_mut(5) {
+        let mut rest = 0;
+        for limb in &mut number {
+            let dividend = rest << 32 | *limb;
+            (*limb, rest) = (dividend / CHUNK, dividend % CHUNK);
+        }
+        for digit in chunk.iter_mut().rev() {
+            *digit = u8::try_from(rest % 58).expect("below 58");
+            rest /= 58;
+        }
+    }
+    let zeros = bytes.iter().take_while(|it| **it == 0).count();
+    let significant = digits
+        .iter()
+        .position(|it| *it != 0)
+        .map_or(0, |first| digits.len() - first);
+    (
+        digits.map(|it| ALPHABET[usize::from(it)]),
+        zeros + significant,
+    )
 }
 
 fn from_hex<const N: usize>(digits: &str) -> Option<[u8; N]> {
@@ -221,6 +256,23 @@ mod tests {
         }
         let subscriber = SubscriberId([7; 16]);
         assert_eq!(SubscriberId::parse(&subscriber.to_string()), Ok(subscriber));
+    }
+
+    #[test]
+    fn digests_are_written_as_every_other_base58_writes_them() {
+        let mut digests: Vec<[u8; 32]> = (0..=32_usize)
+            .map(|zeros| std::array::from_fn(|at| if at < zeros { 0 } else { 0xff }))
+            .collect();
+        digests.extend((0..=255_u8).map(|seed| {
+            std::array::from_fn(|at| {
+                seed.wrapping_mul(31)
+                    .wrapping_add(u8::try_from(at * at % 251).expect("small"))
+            })
+        }));
+        for digest in digests {
+            let expected = bs58::encode(digest).into_string();
+            assert_eq!(Digest(digest).to_string(), expected);
+        }
     }
 
     #[test]
