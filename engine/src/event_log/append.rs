@@ -5,7 +5,7 @@ use super::error::AppendError;
 use super::rows::{Kind, Row, Rows, Table, Write};
 use super::{EventLog, StoredEvent, Vault};
 use sqlx::postgres::PgConnection;
-use sqlx::{AssertSqlSafe, Connection};
+use sqlx::{AssertSqlSafe, Connection, Postgres, Transaction};
 use std::fmt::Write as _;
 use tanglegate_core::{Position, Timestamp};
 use tanglegate_crypto::Hash;
@@ -85,7 +85,7 @@ pub(crate) struct NewBatch<'a> {
     /// The events.
     pub(crate) events: NewEvents,
     /// Keys that the events' personal data is sealed under.
-    pub(crate) vault: &'a Vault,
+    pub(crate) keys: NewKeys,
     /// The projection rows that the events change.
     pub(crate) changes: Vec<Rows>,
 }
@@ -94,18 +94,82 @@ fn signed(number: u64) -> i64 {
     i64::try_from(number).expect("positions and instants stay far below 2⁶³")
 }
 
+/// Fresh keys that are about to be kept.
+pub(crate) struct NewKeys(Rows);
+
+impl NewKeys {
+    /// Those that the vault has made since the last time.
+    pub(crate) fn take(vault: &mut Vault) -> Self {
+        let mut rows = Rows::new(&SUBJECT_KEY);
+        for fresh in vault.take_fresh() {
+            let mut row = rows.row();
+            row.bytes(&fresh.subject);
+            row.text(fresh.purpose);
+            row.bytes(fresh.key.expose());
+        }
+        Self(rows)
+    }
+}
+
 impl EventLog {
     /// Appends a batch with its projection rows in one transaction.
     pub(crate) async fn append(&mut self, batch: NewBatch<'_>) -> Result<(), AppendError> {
-        let NewBatch {
+        let (head, copied, rows) = batch.sorted();
+        if copied.is_empty() {
+            return Ok(head.announce(self.connection(), &rows).await?);
+        }
+        let mut appending = self.begin().await?;
+        appending.write(head, copied, &rows).await?;
+        appending.commit().await
+    }
+
+    /// Begins a transaction that appends several batches.
+    pub(crate) async fn begin(&mut self) -> Result<Appending<'_>, AppendError> {
+        Ok(Appending(self.connection().begin().await?))
+    }
+}
+
+/// A transaction that appends. Dropped, it has appended nothing.
+pub(crate) struct Appending<'a>(Transaction<'a, Postgres>);
+
+impl Appending<'_> {
+    /// Appends the next batch.
+    pub(crate) async fn append(&mut self, batch: NewBatch<'_>) -> Result<(), AppendError> {
+        let (head, copied, rows) = batch.sorted();
+        self.write(head, copied, &rows).await
+    }
+
+    async fn write(
+        &mut self,
+        head: Announced<'_>,
+        copied: Vec<Rows>,
+        rows: &[Rows],
+    ) -> Result<(), AppendError> {
+        head.announce(&mut self.0, rows).await?;
+        for rows in copied {
+            copy(&mut self.0, rows).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes everything that was appended true.
+    pub(crate) async fn commit(self) -> Result<(), AppendError> {
+        Ok(self.0.commit().await?)
+    }
+}
+
+impl<'a> NewBatch<'a> {
+    /// The batch's own row, the rows that are many and new, and the others.
+    fn sorted(self) -> (Announced<'a>, Vec<Rows>, Vec<Rows>) {
+        let Self {
             previous,
             root,
             node,
             recorded_at,
             events,
-            vault,
+            keys,
             changes,
-        } = batch;
+        } = self;
         let head = Announced {
             previous,
             size: events.0.count(),
@@ -113,19 +177,11 @@ impl EventLog {
             node,
             recorded_at,
         };
-        let tables = changes.into_iter().chain([keys(vault), events.0]);
-        let (copied, rows): (Vec<Rows>, Vec<Rows>) = tables
+        let tables = changes.into_iter().chain([keys.0, events.0]);
+        let (copied, rows) = tables
             .filter(|it| it.count() > 0)
             .partition(|it| it.is_new() && it.count() >= COPIED);
-        if copied.is_empty() {
-            return Ok(head.announce(self.connection(), &rows).await?);
-        }
-        let mut transaction = self.connection().begin().await?;
-        head.announce(&mut transaction, &rows).await?;
-        for rows in copied {
-            copy(&mut transaction, rows).await?;
-        }
-        Ok(transaction.commit().await?)
+        (head, copied, rows)
     }
 }
 
@@ -135,17 +191,6 @@ pub(crate) async fn copy(connection: &mut PgConnection, rows: Rows) -> Result<()
     copying.send(rows.into_copy()).await?;
     copying.finish().await?;
     Ok(())
-}
-
-fn keys(vault: &Vault) -> Rows {
-    let mut rows = Rows::new(&SUBJECT_KEY);
-    for fresh in vault.fresh() {
-        let mut row = rows.row();
-        row.bytes(&fresh.subject);
-        row.text(fresh.purpose);
-        row.bytes(fresh.key.expose());
-    }
-    rows
 }
 
 /// The batch's own row.

@@ -15,7 +15,7 @@ pub(crate) mod rows;
 mod stored;
 mod vault;
 
-pub(crate) use append::{NewBatch, NewEvents, copy as copy_rows};
+pub(crate) use append::{NewBatch, NewEvents, NewKeys, copy as copy_rows};
 pub(crate) use body::encode;
 pub use body::{BodyError, decode};
 pub use describe::describe;

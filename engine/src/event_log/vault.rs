@@ -3,6 +3,10 @@
 use std::collections::HashMap;
 use tanglegate_core::SubscriberId;
 use tanglegate_crypto::SubjectKey;
+use zeroize::Zeroizing;
+
+/// Random bytes that are fetched at a time.
+const POOL: usize = 4_096;
 
 /// Where fresh keys and nonces come from: the system in production, a fixed sequence in tests
 /// that compare bytes.
@@ -16,8 +20,19 @@ impl Entropy {
     /// then.
     #[must_use]
     pub fn system() -> Self {
-        Self(Box::new(|bytes| {
-            getrandom::fill(bytes).expect("the operating system gives random bytes");
+        // Asking costs more than the bytes: they are fetched a page at a time, and a byte that
+        // was given out is forgotten here.
+        let mut pool = Zeroizing::new([0; POOL]);
+        let mut given = POOL;
+        Self(Box::new(move |bytes| {
+            for byte in bytes {
+                if given == POOL {
+                    getrandom::fill(&mut *pool).expect("the operating system gives random bytes");
+                    given = 0;
+                }
+                *byte = std::mem::take(&mut pool[given]);
+                given += 1;
+            }
         }))
     }
 
@@ -48,6 +63,8 @@ pub(crate) struct FreshKey {
 pub struct Vault {
     keys: HashMap<[u8; 16], SubjectKey>,
     fresh: Vec<FreshKey>,
+    /// How many of the fresh ones are on their way to the database.
+    taken: usize,
 }
 
 impl Vault {
@@ -56,7 +73,7 @@ impl Vault {
     pub fn from_keys(keys: impl IntoIterator<Item = ([u8; 16], SubjectKey)>) -> Self {
         Self {
             keys: keys.into_iter().collect(),
-            fresh: Vec::new(),
+            ..Self::default()
         }
     }
 
@@ -98,8 +115,10 @@ impl Vault {
         key
     }
 
-    pub(crate) fn fresh(&self) -> &[FreshKey] {
-        &self.fresh
+    /// The keys made since the last call, which have to be written.
+    pub(crate) fn take_fresh(&mut self) -> &[FreshKey] {
+        let first = std::mem::replace(&mut self.taken, self.fresh.len());
+        &self.fresh[first..]
     }
 
     pub(crate) fn learn(&mut self, subject: [u8; 16], key: SubjectKey) {
@@ -108,12 +127,14 @@ impl Vault {
 
     /// The fresh keys are kept now.
     pub(crate) fn settle(&mut self) {
+        self.taken = 0;
         let subscribers = self.fresh.drain(..).filter(|it| it.purpose == "subscriber");
         self.keys.extend(subscribers.map(|it| (it.subject, it.key)));
     }
 
     /// The fresh keys were not kept.
     pub(crate) fn forget(&mut self) {
+        self.taken = 0;
         self.fresh.clear();
     }
 }

@@ -1,25 +1,56 @@
-//! From commands to one batch of events: decided one after another, each on top of the one
-//! before, numbered and hashed.
+//! From commands to events: decided one after another, each on top of the one before, numbered and
+//! hashed.
 
 use super::handle::{Recording, Submission, SubmitError};
-use crate::event_log::{Entropy, NewEvents, StoredEvent, Vault, encode};
+use crate::event_log::{Entropy, NewBatch, NewEvents, NewKeys, StoredEvent, Vault, encode};
 use crate::projections::Changes;
 use std::collections::HashMap;
 use std::ops::Range;
-use tanglegate_core::{Event, IdempotencyKey, Position, Recorded, State, Timestamp, decide};
+use tanglegate_core::{
+    Change, Event, IdempotencyKey, Position, Recorded, State, Stream, Timestamp, decide,
+};
 use tanglegate_crypto::Frontier;
+
+/// What commands are decided with. What deciding changes in it is staged.
+pub(super) struct Mind<'a> {
+    pub(super) state: &'a mut State,
+    pub(super) vault: &'a mut Vault,
+    pub(super) entropy: &'a mut Entropy,
+}
 
 /// What a commit will make true.
 pub(super) struct Batch {
-    pub(super) recorded_at: Timestamp,
-    pub(super) previous: Position,
-    pub(super) events: Vec<Event>,
-    /// Empty once they were taken to be written.
-    pub(super) stored: NewEvents,
+    recorded_at: Timestamp,
+    previous: Position,
+    events: Vec<Event>,
     pub(super) frontier: Frontier,
-    pub(super) changes: Changes,
     /// For each submission, what became of it.
     outcomes: Vec<Result<Outcome, SubmitError>>,
+    /// First events of the commands that have a key.
+    keys: HashMap<IdempotencyKey, usize>,
+    part: Part,
+}
+
+/// The events since the last part was taken.
+struct Part {
+    previous: Position,
+    events: NewEvents,
+    changes: Changes,
+    /// What an event changed, and the name of its stream; kept for the next event.
+    changed: Vec<Change>,
+    stream: Option<(Stream, String)>,
+}
+
+impl Part {
+    fn after(previous: Position) -> Self {
+        Self {
+            previous,
+            events: NewEvents::default(),
+            changes: Changes::default(),
+            changed: Vec::new(),
+            stream: None,
+        }
+    }
 }
 
 enum Outcome {
@@ -30,83 +61,72 @@ enum Outcome {
 }
 
 impl Batch {
-    /// Decides `submissions` in order. The changes of `state` and `vault` are staged.
-    pub(super) fn decide(
-        submissions: &[Submission],
-        now: Timestamp,
-        state: &mut State,
-        frontier: &Frontier,
-        vault: &mut Vault,
-        entropy: &mut Entropy,
-    ) -> Self {
-        let mut batch = Self {
+    /// Nothing yet, after what the state knows.
+    pub(super) fn new(now: Timestamp, state: &State, frontier: &Frontier) -> Self {
+        Self {
             recorded_at: now.max(state.recorded_at()),
             previous: state.position(),
             events: Vec::new(),
-            stored: NewEvents::default(),
             frontier: frontier.clone(),
-            changes: Changes::default(),
-            outcomes: Vec::with_capacity(submissions.len()),
-        };
-        let mut scratch = Vec::new();
-        let mut keys: HashMap<IdempotencyKey, usize> = HashMap::new();
-        for submission in submissions {
-            if let Some(first) = submission.key.and_then(|it| keys.get(&it)) {
-                batch.outcomes.push(Ok(Outcome::Same(*first)));
-                continue;
-            }
-            let outcome = match decide(state, batch.recorded_at, submission.command.clone()) {
-                Ok(events) => {
-                    let first = batch.events.len();
-                    for event in events {
-                        batch.add(
-                            event,
-                            first,
-                            submission,
-                            state,
-                            vault,
-                            entropy,
-                            &mut scratch,
-                        );
-                    }
-                    if let Some(key) = submission.key.filter(|_| batch.events.len() > first) {
-                        keys.insert(key, first);
-                    }
-                    Ok(Outcome::Events(first..batch.events.len()))
-                }
-                Err(rejection) => Err(SubmitError::Rejected(rejection)),
-            };
-            batch.outcomes.push(outcome);
+            outcomes: Vec::new(),
+            keys: HashMap::new(),
+            part: Part::after(state.position()),
         }
-        batch
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "one event meets all that a batch is made of"
-    )]
-    fn add(
+    /// Decides `submissions` in order, after those before.
+    pub(super) fn decide(&mut self, submissions: &[Submission], mind: &mut Mind<'_>) {
+        for submission in submissions {
+            let outcome = self.decide_one(submission, mind);
+            self.outcomes.push(outcome);
+        }
+    }
+
+    fn decide_one(
         &mut self,
-        event: Event,
-        first: usize,
         submission: &Submission,
-        state: &mut State,
-        vault: &mut Vault,
-        entropy: &mut Entropy,
-        scratch: &mut Vec<tanglegate_core::Change>,
-    ) {
+        mind: &mut Mind<'_>,
+    ) -> Result<Outcome, SubmitError> {
+        if let Some(first) = submission.key.and_then(|it| self.keys.get(&it)) {
+            return Ok(Outcome::Same(*first));
+        }
+        let events = decide(mind.state, self.recorded_at, submission.command.clone())?;
+        let first = self.events.len();
+        for event in events {
+            self.add(event, first, submission, mind);
+        }
+        let last = self.events.len();
+        if let Some(key) = submission.key.filter(|_| last > first) {
+            self.keys.insert(key, first);
+        }
+        Ok(Outcome::Events(first..last))
+    }
+
+    fn add(&mut self, event: Event, first: usize, submission: &Submission, mind: &mut Mind<'_>) {
+        let Part {
+            events,
+            changes,
+            changed,
+            stream: name,
+            ..
+        } = &mut self.part;
         let is_first = self.events.len() == first;
         let stream = event.stream();
-        let body = encode(&event, vault, entropy);
+        let version = mind.state.next_version(&stream);
+        if name.as_ref().is_none_or(|(last, _)| *last != stream) {
+            let text = stream.to_string();
+            *name = Some((stream, text));
+        }
+        let body = encode(&event, mind.vault, mind.entropy);
         let key = submission
             .key
             .filter(|_| is_first)
             .map(IdempotencyKey::to_bytes);
-        let (position, recorded_at) = (state.position().next(), self.recorded_at);
+        let (position, recorded_at) = (mind.state.position().next(), self.recorded_at);
         let stored = StoredEvent {
             position: position.0,
-            stream: &stream.to_string(),
-            version: state.next_version(&stream),
+            stream: name.as_ref().map_or("", |(_, text)| text),
+            version,
             kind: body.kind,
             schema_version: body.schema_version,
             idempotency_key: key.as_deref(),
@@ -117,22 +137,44 @@ impl Batch {
             body: &body.bytes,
         };
         let leaf = stored.leaf();
-        self.stored.add(&stored, &leaf);
+        events.add(&stored, &leaf);
         self.frontier.push(leaf);
-        state.evolve(
+        mind.state.evolve(
             Recorded {
                 position,
                 recorded_at,
                 event: &event,
             },
-            scratch,
+            changed,
         );
-        self.changes.extend(scratch.drain(..));
+        changes.extend(changed.drain(..));
         self.events.push(event);
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.events.is_empty()
+    }
+
+    /// What was decided since the last part was taken, to be appended; `None` without events.
+    pub(super) fn take_part<'a>(
+        &mut self,
+        node: &'a str,
+        mind: &mut Mind<'_>,
+    ) -> Option<NewBatch<'a>> {
+        let last = mind.state.position();
+        if last == self.part.previous {
+            return None;
+        }
+        let part = std::mem::replace(&mut self.part, Part::after(last));
+        Some(NewBatch {
+            previous: part.previous,
+            root: self.frontier.root(),
+            node,
+            recorded_at: self.recorded_at,
+            events: part.events,
+            keys: NewKeys::take(mind.vault),
+            changes: part.changes.to_rows(last),
+        })
     }
 
     /// The events with their places.

@@ -1,8 +1,8 @@
 //! The writer's loop: gather, decide, commit, tell.
 
-use super::batch::Batch;
+use super::batch::{Batch, Mind};
 use super::handle::{Recording, Submission, SubmitError};
-use crate::event_log::{AppendError, Entropy, EventLog, EventLogError, NewBatch, Vault};
+use crate::event_log::{AppendError, Entropy, EventLog, EventLogError, Vault};
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 use tanglegate_core::{Event, IdempotencyKey, Position, Recorded, State, SubscriberId, Timestamp};
@@ -31,7 +31,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             node: "tanglegate".to_owned(),
-            most_commands: 1_000,
+            most_commands: 4_000,
             stale_after: Duration::from_secs(5),
             heartbeat: Duration::from_secs(1),
             exclusive: true,
@@ -70,6 +70,12 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_s
 
 /// How long it may take to read what other engines have written meanwhile.
 const RELOAD: Duration = Duration::from_secs(60);
+
+/// Most commands in one part of a commit.
+const PART: usize = 1_000;
+
+/// Commands that are decided before the database gets a turn.
+const SOME: usize = 32;
 
 /// How long a commit may still wait for the database when the engine stops.
 const GRACE: Duration = Duration::from_secs(5);
@@ -132,10 +138,8 @@ impl Writer {
         if submissions.is_empty() {
             return Vec::new();
         }
-        let mut batch = self.decide(&submissions);
-        if !batch.is_empty()
-            && let Err(fault) = self.append(&mut batch).await
-        {
+        let (batch, recorded) = self.record(&submissions).await;
+        if let Err(fault) = recorded {
             self.state.forget();
             self.vault.forget();
             return self.recover(fault, submissions).await;
@@ -170,27 +174,71 @@ impl Writer {
         known
     }
 
-    fn decide(&mut self, submissions: &[Submission]) -> Batch {
-        let now = (self.clock)();
-        let (state, vault, entropy) = (&mut self.state, &mut self.vault, &mut self.entropy);
-        Batch::decide(submissions, now, state, &self.frontier, vault, entropy)
-    }
-
-    async fn append(&mut self, batch: &mut Batch) -> Result<(), AppendError> {
-        let new = NewBatch {
-            previous: batch.previous,
-            root: batch.frontier.root(),
-            node: &self.settings.node,
-            recorded_at: batch.recorded_at,
-            events: std::mem::take(&mut batch.stored),
-            vault: &self.vault,
-            changes: batch.changes.to_rows(self.state.position()),
-        };
-        match timeout(self.settings.stale_after, self.log.append(new)).await {
+    /// Decides submissions and commits their events. What that changes in memory is staged.
+    async fn record(&mut self, submissions: &[Submission]) -> (Batch, Result<(), AppendError>) {
+        let mut batch = Batch::new((self.clock)(), &self.state, &self.frontier);
+        let patience = self.settings.stale_after;
+        let recorded = match timeout(patience, self.append(submissions, &mut batch)).await {
             Ok(answer) => answer,
             Err(_) => {
                 self.broken = true;
                 Err(AppendError::Unavailable(sqlx::Error::Io(silence())))
+            }
+        };
+        (batch, recorded)
+    }
+
+    /// Appends in parts, all in one transaction: while the database takes one part, the next is
+    /// decided.
+    async fn append(
+        &mut self,
+        submissions: &[Submission],
+        batch: &mut Batch,
+    ) -> Result<(), AppendError> {
+        let Self {
+            log,
+            state,
+            vault,
+            entropy,
+            settings,
+            ..
+        } = self;
+        let mut mind = Mind {
+            state,
+            vault,
+            entropy,
+        };
+        let (first, rest) = submissions.split_at(submissions.len().min(PART));
+        batch.decide(first, &mut mind);
+        let mut part = batch.take_part(&settings.node, &mut mind);
+        if rest.is_empty() {
+            return match part {
+                Some(part) => log.append(part).await,
+                None => Ok(()),
+            };
+        }
+        let mut appending = log.begin().await?;
+        let mut parts = rest.chunks(PART);
+        loop {
+            let write = async {
+                match part.take() {
+                    Some(part) => appending.append(part).await,
+                    None => Ok(()),
+                }
+            };
+            let decide = async {
+                let next = parts.next()?;
+                for some in next.chunks(SOME) {
+                    batch.decide(some, &mut mind);
+                    tokio::task::yield_now().await;
+                }
+                Some(batch.take_part(&settings.node, &mut mind))
+            };
+            let (written, decided) = tokio::join!(write, decide);
+            written?;
+            match decided {
+                Some(next) => part = next,
+                None => return appending.commit().await,
             }
         }
     }

@@ -146,6 +146,61 @@ async fn a_lost_connection_costs_nothing_but_time() {
 }
 
 #[tokio::test]
+async fn a_commit_that_is_cut_in_its_parts_leaves_nothing_and_is_made_again() {
+    let market = Market::new().await;
+    let writer = market.open().await;
+    let mut owner = market.connect().await;
+    // The third thousand of payments finds no room, the first and second had some.
+    let full = "
+        create function public.disk_full() returns trigger language plpgsql as $$
+        begin
+            if (select max(position) from event_log.event) > 6000 then
+                raise exception 'No space left on device' using errcode = '53100';
+            end if;
+            return null;
+        end $$;
+        create trigger disk_full after insert on event_log.event
+            for each statement execute function public.disk_full();";
+    owner
+        .execute(sqlx::raw_sql(full))
+        .await
+        .expect("a superuser may");
+    let payments = futures_util::future::join_all((0..3_500).map(|it| pay(&writer, it, 1_000_000)));
+    let repair = async {
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        let payments = market.count("projection.payment").await;
+        assert!(
+            payments <= 2_000,
+            "{payments} payments were committed without room"
+        );
+        assert_eq!(market.count("event_log.event").await, 2 + 3 * payments);
+        let others = "drop trigger disk_full on event_log.event; \
+            select pg_terminate_backend(pid) from pg_stat_activity \
+            where datname = current_database() and pid <> pg_backend_pid()";
+        owner
+            .execute(sqlx::raw_sql(others))
+            .await
+            .expect("a superuser may");
+    };
+    let (answers, ()) = tokio::join!(payments, repair);
+    assert!(answers.iter().all(|it| matches!(
+        it,
+        Ok(Recording::Recorded { .. } | Recording::Before { .. })
+    )));
+    writer.stop().await;
+    assert_eq!(
+        market
+            .count("projection.payment where state = 'applied'")
+            .await,
+        3_500
+    );
+    let leases = market
+        .count("event_log.event where kind like 'lease%'")
+        .await;
+    assert_eq!(leases, 3_500, "each payment bought time once");
+}
+
+#[tokio::test]
 async fn what_the_database_refuses_does_not_hold_up_the_others() {
     let market = Market::new().await;
     let writer = market.open().await;

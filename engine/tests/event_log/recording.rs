@@ -74,6 +74,60 @@ async fn a_batch_with_some_known_commands_records_the_others() {
 }
 
 #[tokio::test]
+async fn thousands_of_commands_share_a_commit_and_each_is_recorded_once() {
+    let market = Market::new().await;
+    let writer = market.open().await;
+    // Each payment comes twice, with 1,500 others in between: in different parts of a commit.
+    let numbers = (0..1_500).chain(0..1_500);
+    let answers = futures_util::future::join_all(numbers.map(|it| pay(&writer, it, 1_000_000)));
+    let mut places = HashSet::new();
+    let mut repeated = HashSet::new();
+    for answer in answers.await {
+        match answer.expect("answered") {
+            Recording::Recorded { first, events } => {
+                assert_eq!(events.len(), 3);
+                assert!(matches!(events[0], Event::PaymentConfirmed { .. }));
+                assert!(places.insert(first));
+            }
+            Recording::Before { first } => {
+                assert!(repeated.insert(first));
+            }
+            Recording::Nothing => panic!("something was recorded"),
+        }
+    }
+    assert_eq!(places.len(), 1_500);
+    assert_eq!(places, repeated, "who repeats it is told the same place");
+    writer.stop().await;
+    let commits = "(select distinct xmin::text from event_log.batch) as it";
+    let (commits, batches) = (
+        market.count(commits).await,
+        market.count("event_log.batch").await,
+    );
+    assert!(
+        commits < batches,
+        "{batches} batches in {commits} commits: none had parts"
+    );
+    let restarted = market
+        .writer("two", true)
+        .await
+        .expect("gapless, and the roots fit");
+    assert_eq!(restarted.replayed, 2 + 3 * 1_500);
+    restarted.stop().await;
+    assert_eq!(
+        market
+            .count("projection.payment where state = 'applied'")
+            .await,
+        1_500
+    );
+    assert_eq!(
+        market
+            .count("vault.subject_key where purpose = 'memo'")
+            .await,
+        1_500
+    );
+}
+
+#[tokio::test]
 async fn the_same_wish_of_a_person_is_granted_once() {
     let market = Market::new().await;
     let writer = market.open().await;

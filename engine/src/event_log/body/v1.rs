@@ -196,8 +196,13 @@ const USERNAME: &[u8] = b"tanglegate v1 username";
 const VERIFIER: &[u8] = b"tanglegate v1 verifier";
 const MEMO: &[u8] = b"tanglegate v1 memo";
 
+/// Most bodies have fewer bytes.
+const USUAL: usize = 256;
+
 fn bytes(value: impl Encode<()>) -> Vec<u8> {
-    minicbor::to_vec(value).expect("a vector takes every byte")
+    let mut bytes = Vec::with_capacity(USUAL);
+    minicbor::encode(value, &mut bytes).expect("a vector takes every byte");
+    bytes
 }
 
 pub(super) fn encode(
