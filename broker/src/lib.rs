@@ -22,6 +22,14 @@ mod gate;
 mod limits;
 mod listener;
 pub mod login;
+#[cfg_attr(
+    not(test),
+    expect(
+        dead_code,
+        reason = "sessions that outlive their connection keep messages like this"
+    )
+)]
+mod message;
 mod outbox;
 mod passing;
 mod record;

@@ -27,7 +27,7 @@ const WRITES: usize = 16;
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// A connected client.
-pub(super) struct Session {
+pub(super) struct Connection {
     pub(super) stream: TcpStream,
     pub(super) attached: Attached,
     pub(super) version: Version,
@@ -72,7 +72,7 @@ pub(super) struct Terms {
     pub(super) rest: Vec<u8>,
 }
 
-impl Session {
+impl Connection {
     /// A session whose CONNACK is on its way.
     pub(super) fn new(stream: TcpStream, attached: Attached, terms: Terms) -> Self {
         let patience = terms.keep_alive.map(|it| it * 3 / 2);

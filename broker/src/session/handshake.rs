@@ -1,7 +1,7 @@
 //! From the connection to the CONNACK.
 
 use super::attached::{Attached, Guest};
-use super::connected::{Session, Terms};
+use super::connected::{Connection, Terms};
 use crate::gate::{Context, Phase};
 use crate::limits::ClientLimits;
 use crate::listener::{Admission, reached};
@@ -49,7 +49,7 @@ pub(super) async fn shake(
     mut stream: TcpStream,
     context: Arc<Context>,
     admission: Admission,
-) -> Option<Session> {
+) -> Option<Connection> {
     let mut phase = context.phase.subscribe();
     let shaken = {
         let connect = read_connect(&mut stream, &context);
@@ -66,7 +66,7 @@ pub(super) async fn shake(
             if *phase.borrow() != Phase::Open {
                 attached.handle.outbox.order(super::Order::ShuttingDown);
             }
-            let mut session = Session::new(stream, attached, terms);
+            let mut session = Connection::new(stream, attached, terms);
             session.answer(|out| out.extend_from_slice(&connack));
             Some(session)
         }

@@ -1,6 +1,6 @@
 //! What the client sends.
 
-use super::connected::Session;
+use super::connected::Connection;
 use super::end::End;
 use super::socket::read_once;
 use crate::outbox::Dropped;
@@ -12,7 +12,7 @@ use std::sync::Arc;
 use tanglegate_core::Timestamp;
 use tokio::time::Instant;
 
-impl Session {
+impl Connection {
     /// Reads once and handles the packets that are complete.
     pub(super) fn read(&mut self) -> Result<(), End> {
         // Permits of the last turn may be gone.

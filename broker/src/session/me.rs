@@ -1,6 +1,6 @@
 //! What the client is told about itself, on topics that nobody else can read.
 
-use super::connected::Session;
+use super::connected::Connection;
 use crate::outbox::Bounds;
 use crate::sys::{self, DENIED, LEASE, ME};
 use crate::wire::Delivery;
@@ -54,7 +54,7 @@ impl Me {
     }
 }
 
-impl Session {
+impl Connection {
     /// Has the client told why a filter was refused, if it listens.
     pub(super) fn note_denied(&mut self, filter: &str, why: &str) {
         let handle = self.handle();

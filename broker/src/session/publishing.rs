@@ -1,6 +1,6 @@
 //! Messages from the client.
 
-use super::connected::Session;
+use super::connected::Connection;
 use super::end::End;
 use crate::record::Message;
 use crate::wire::{
@@ -137,7 +137,7 @@ impl Refusal {
     }
 }
 
-impl Session {
+impl Connection {
     /// Takes a message, if the client may publish it at this moment.
     pub(super) fn handle_publish(&mut self, frame: &Frame<'_>, now: Timestamp) -> Result<(), End> {
         let publish = Publish::read(self.version, frame)?;

@@ -1,7 +1,7 @@
 //! Retained messages for a new subscription, a few at a time, so that however many there are,
 //! they never take more memory than the outbox has room for.
 
-use super::connected::Session;
+use super::connected::Connection;
 use crate::outbox::{Bounds, Pushed};
 use crate::retained::RetainedMessage;
 use crate::wire::{Delivery, Options};
@@ -33,7 +33,7 @@ impl Replay {
     }
 }
 
-impl Session {
+impl Connection {
     /// Queues the next retained messages; true when it got on.
     pub(super) fn replay(&mut self) -> bool {
         let Some(mut replay) = self.replays.pop_front() else {

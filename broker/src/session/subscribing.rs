@@ -1,6 +1,6 @@
 //! What the client wants to receive.
 
-use super::connected::Session;
+use super::connected::Connection;
 use super::me::Me;
 use super::replay::Replay;
 use crate::shard::Subscribed;
@@ -20,7 +20,7 @@ struct Refusal {
     why: String,
 }
 
-impl Session {
+impl Connection {
     /// Grants each filter that a right overlaps.
     pub(super) fn handle_subscribe(&mut self, request: SubscribeRequest) {
         let (mut reasons, mut explanation) = (vec![], String::new());

@@ -1,7 +1,7 @@
 //! Sleeping until there is something to do. One sleep watches the socket, the outbox and the
 //! keep-alive without a future of its own for each.
 
-use super::connected::Session;
+use super::connected::Connection;
 use std::future::{Future, poll_fn};
 use std::task::{Context, Poll};
 
@@ -16,7 +16,7 @@ pub(super) struct Woken {
     other: bool,
 }
 
-impl Session {
+impl Connection {
     /// Sleeps until there is something to do; with `more` to write, it only looks around.
     pub(super) async fn wait(&mut self, more: bool) -> Woken {
         poll_fn(|cx| match self.poll_woken(cx) {
