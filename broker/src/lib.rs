@@ -38,6 +38,7 @@ mod retained;
 mod router;
 mod session;
 mod shard;
+mod socket;
 mod statistics;
 mod sys;
 mod wire;

@@ -3,6 +3,7 @@
 use crate::gate::{Context, Phase};
 use crate::limits::Limits;
 use crate::session;
+use crate::socket::Socket;
 use crate::statistics::Counters;
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -144,9 +145,14 @@ pub(crate) async fn reached(phase: &mut watch::Receiver<Phase>, far: Phase) {
 }
 
 fn admit(stream: TcpStream, from: IpAddr, context: &Arc<Context>, sessions: &mut JoinSet<()>) {
+    // Without it, small messages wait for acknowledgements of earlier ones.
+    if stream.set_nodelay(true).is_err() {
+        return;
+    }
     // Without a place it is closed unread: an answer would only cost more.
     if let Some(admission) = context.door.admit(from) {
-        sessions.spawn(session::serve(stream, Arc::clone(context), admission));
+        let socket = Socket::plain(stream);
+        sessions.spawn(session::serve(socket, Arc::clone(context), admission));
     }
 }
 

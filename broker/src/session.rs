@@ -19,18 +19,14 @@ pub(crate) use handle::Handle;
 
 use crate::gate::Context;
 use crate::listener::Admission;
+use crate::socket::Socket;
 use std::sync::Arc;
-use tokio::net::TcpStream;
 
 /// Serves a connection until it is over.
-pub(crate) async fn serve(stream: TcpStream, context: Arc<Context>, admission: Admission) {
-    // Without it, small messages wait for acknowledgements of earlier ones.
-    if stream.set_nodelay(true).is_err() {
-        return;
-    }
+pub(crate) async fn serve(socket: Socket, context: Arc<Context>, admission: Admission) {
     // Greeting and farewell have their futures apart, so that no idle session keeps room for
     // them.
-    let Some(mut session) = Box::pin(handshake::shake(stream, context, admission)).await else {
+    let Some(mut session) = Box::pin(handshake::shake(socket, context, admission)).await else {
         return;
     };
     let end = session.run().await;
@@ -42,7 +38,7 @@ mod tests {
     use super::*;
 
     /// Size of the future that `serve` returns.
-    fn future_size<F>(_: fn(TcpStream, Arc<Context>, Admission) -> F) -> usize {
+    fn future_size<F>(_: fn(Socket, Arc<Context>, Admission) -> F) -> usize {
         size_of::<F>()
     }
 

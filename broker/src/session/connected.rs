@@ -10,13 +10,13 @@ use super::{Handle, Order};
 use crate::limits::ClientLimits;
 use crate::outbox::{Dropped, Next, Packets};
 use crate::record::RecordWriter;
+use crate::socket::Socket;
 use crate::wire::{Version, WillRequest, disconnect};
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tanglegate_core::{Rights, Timestamp};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
 /// Bytes of answers that may wait for the client before nothing more is read from it.
@@ -28,7 +28,7 @@ const FAREWELL: Duration = Duration::from_secs(1);
 
 /// A connected client.
 pub(super) struct Connection {
-    pub(super) stream: TcpStream,
+    pub(super) socket: Socket,
     pub(super) attached: Attached,
     pub(super) version: Version,
     /// Largest packet that the client takes, in bytes.
@@ -74,10 +74,10 @@ pub(super) struct Terms {
 
 impl Connection {
     /// A session whose CONNACK is on its way.
-    pub(super) fn new(stream: TcpStream, attached: Attached, terms: Terms) -> Self {
+    pub(super) fn new(socket: Socket, attached: Attached, terms: Terms) -> Self {
         let patience = terms.keep_alive.map(|it| it * 3 / 2);
         Self {
-            stream,
+            socket,
             attached,
             version: terms.version,
             packet_bytes: terms.packet_bytes as usize,
@@ -231,7 +231,7 @@ impl Connection {
             Next::Cut => Err(End::HalfSent),
             Next::Bytes(bytes) => {
                 let all = bytes.len();
-                write_once(&self.stream, bytes).map(|written| (written, written == all))
+                write_once(&mut self.socket, bytes).map(|written| (written, written == all))
             }
         };
         self.count_dropped(&mut dropped, now);
@@ -324,13 +324,13 @@ impl Connection {
         if !self.writing.is_empty() {
             // However that goes, the connection is over.
             let _ = tokio::time::timeout(FAREWELL, self.write_out()).await;
-            super::handshake::hang_up(&mut self.stream).await;
+            super::handshake::hang_up(&mut self.socket).await;
         }
     }
 
     async fn write_out(&mut self) -> Result<(), End> {
         while !self.writing.is_empty() {
-            if !self.write()? && self.stream.writable().await.is_err() {
+            if !self.write()? && self.socket.writable().await.is_err() {
                 return Err(End::Lost);
             }
         }

@@ -6,6 +6,7 @@ use crate::gate::{Context, Phase};
 use crate::limits::ClientLimits;
 use crate::listener::{Admission, reached};
 use crate::login::LoginRefused;
+use crate::socket::Socket;
 use crate::wire::{
     Accepted, ConnectError, ConnectRequest, Fault, PacketKind, Reason, Version, accept_connect,
     cut, refuse_connect, refuse_level,
@@ -13,8 +14,6 @@ use crate::wire::{
 use std::sync::Arc;
 use std::time::Duration;
 use tanglegate_core::{Denied, Position, SubscriberId, TopicName};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 /// Time for a refusal to reach the client, and for its last bytes to be thrown away.
 const HANG_UP: Duration = Duration::from_secs(1);
@@ -46,13 +45,13 @@ impl Refusal {
 
 /// Lets a client in, or tells it why not.
 pub(super) async fn shake(
-    mut stream: TcpStream,
+    mut socket: Socket,
     context: Arc<Context>,
     admission: Admission,
 ) -> Option<Connection> {
     let mut phase = context.phase.subscribe();
     let shaken = {
-        let connect = read_connect(&mut stream, &context);
+        let connect = read_connect(&mut socket, &context);
         let connect = tokio::time::timeout(context.limits.connect_within, connect);
         tokio::select! {
             connect = connect => connect.ok().flatten(),
@@ -66,7 +65,7 @@ pub(super) async fn shake(
             if *phase.borrow() != Phase::Open {
                 attached.handle.outbox.order(super::Order::ShuttingDown);
             }
-            let mut session = Connection::new(stream, attached, terms);
+            let mut session = Connection::new(socket, attached, terms);
             session.answer(|out| out.extend_from_slice(&connack));
             Some(session)
         }
@@ -74,7 +73,7 @@ pub(super) async fn shake(
             context.counters.denied_connects.one();
             let mut answer = vec![];
             refuse_connect(&mut answer, version, reason, &why);
-            say(&mut stream, &answer).await;
+            say(&mut socket, &answer).await;
             None
         }
     }
@@ -82,15 +81,12 @@ pub(super) async fn shake(
 
 /// Reads the CONNECT, and what was read behind it. `None` when there is none: the client is gone,
 /// or has been told.
-async fn read_connect(
-    stream: &mut TcpStream,
-    context: &Context,
-) -> Option<(ConnectRequest, Vec<u8>)> {
+async fn read_connect(socket: &mut Socket, context: &Context) -> Option<(ConnectRequest, Vec<u8>)> {
     let limit = u32::try_from(context.limits.connect_bytes).unwrap_or(u32::MAX);
     let mut bytes = Vec::new();
     loop {
         let mut chunk = [0; 1_024];
-        let new = stream.read(&mut chunk).await.ok().filter(|it| *it > 0)?;
+        let new = socket.read(&mut chunk).await.ok().filter(|it| *it > 0)?;
         bytes.extend_from_slice(&chunk[..new]);
         context.counters.received_bytes.add(new as u64);
         // Anything but a CONNECT first is closed without an answer ([MQTT-3.1.0-1]).
@@ -98,7 +94,7 @@ async fn read_connect(
             Ok(None) if bytes[0] == 0x10 => continue,
             Ok(Some(frame)) if frame.kind() == Ok(PacketKind::Connect) => frame,
             Err(fault @ Fault::TooLarge { .. }) if bytes[0] == 0x10 => {
-                turn_away(stream, context, guess_version(&bytes), fault).await;
+                turn_away(socket, context, guess_version(&bytes), fault).await;
                 return None;
             }
             _ => {
@@ -118,11 +114,11 @@ async fn read_connect(
                 context.counters.denied_connects.one();
                 let mut answer = vec![];
                 refuse_level(&mut answer, level);
-                say(stream, &answer).await;
+                say(socket, &answer).await;
                 None
             }
             Err(ConnectError::Fault(fault)) => {
-                turn_away(stream, context, guess_version(&bytes), fault).await;
+                turn_away(socket, context, guess_version(&bytes), fault).await;
                 None
             }
         };
@@ -140,11 +136,11 @@ fn guess_version(bytes: &[u8]) -> Version {
     }
 }
 
-async fn turn_away(stream: &mut TcpStream, context: &Context, version: Version, fault: Fault) {
+async fn turn_away(socket: &mut Socket, context: &Context, version: Version, fault: Fault) {
     context.counters.faulty_sessions.one();
     let mut answer = vec![];
     refuse_connect(&mut answer, version, fault.reason(), &fault.to_string());
-    say(stream, &answer).await;
+    say(socket, &answer).await;
 }
 
 /// Checks who it is and what he asks for, and takes the session's places.
@@ -280,24 +276,24 @@ fn keep_alive(
 }
 
 /// Answers and hangs up.
-async fn say(stream: &mut TcpStream, answer: &[u8]) {
+async fn say(socket: &mut Socket, answer: &[u8]) {
     if answer.is_empty() {
         return;
     }
     // However that goes, the connection is over.
-    let _ = tokio::time::timeout(HANG_UP, stream.write_all(answer)).await;
-    hang_up(stream).await;
+    let _ = tokio::time::timeout(HANG_UP, socket.write_all(answer)).await;
+    hang_up(socket).await;
 }
 
 /// Closes a connection so that the client gets to read the last words: what it sent meanwhile is
 /// thrown away, because bytes left unread would reset the connection.
-pub(super) async fn hang_up(stream: &mut TcpStream) {
+pub(super) async fn hang_up(socket: &mut Socket) {
     let throw_away = async {
         let (mut chunk, mut thrown) = ([0; 1_024], 0);
-        if stream.shutdown().await.is_err() {
+        if socket.shutdown().await.is_err() {
             return;
         }
-        while let Ok(count @ 1..) = stream.read(&mut chunk).await {
+        while let Ok(count @ 1..) = socket.read(&mut chunk).await {
             thrown += count;
             if thrown > THROWN_AWAY {
                 return;

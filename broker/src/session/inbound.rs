@@ -18,7 +18,12 @@ impl Connection {
         // Permits of the last turn may be gone.
         self.review()?;
         let mut partial = std::mem::take(&mut self.partial);
-        let (new, result) = read_once(self, |it| &it.stream, &mut partial, Self::handle_packets);
+        let (new, result) = read_once(
+            self,
+            |it| &mut it.socket,
+            &mut partial,
+            Self::handle_packets,
+        );
         self.partial = partial;
         if new > 0 {
             self.last_heard = Instant::now();

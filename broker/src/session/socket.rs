@@ -1,9 +1,9 @@
 //! Reading and writing without keeping a buffer for every connection.
 
 use super::end::End;
+use crate::socket::Socket;
 use std::cell::RefCell;
 use std::io::ErrorKind;
-use tokio::net::TcpStream;
 
 /// Bytes read at a time.
 const CHUNK: usize = 64 << 10;
@@ -21,14 +21,14 @@ thread_local! {
 /// `source` is lent to both in turn. Returns how many bytes were new, and what `handle` said.
 pub(super) fn read_once<S>(
     source: &mut S,
-    stream: impl Fn(&S) -> &TcpStream,
+    socket: impl Fn(&mut S) -> &mut Socket,
     partial: &mut Vec<u8>,
     handle: impl FnOnce(&mut S, &[u8]) -> (usize, Result<(), End>),
 ) -> (usize, Result<(), End>) {
     let held = partial.len();
     if held > SHORT {
         partial.resize(held + CHUNK, 0);
-        let read = read(stream(source), &mut partial[held..]);
+        let read = read(socket(source), &mut partial[held..]);
         partial.truncate(held + read.unwrap_or(0));
         return match read {
             Ok(0) | Err(_) => (0, read.map(drop)),
@@ -41,7 +41,7 @@ pub(super) fn read_once<S>(
     }
     SCRATCH.with_borrow_mut(|scratch| {
         scratch[..held].copy_from_slice(partial);
-        match read(stream(source), &mut scratch[held..]) {
+        match read(socket(source), &mut scratch[held..]) {
             Ok(0) => (0, Ok(())),
             Err(end) => (0, Err(end)),
             Ok(new) => {
@@ -55,8 +55,8 @@ pub(super) fn read_once<S>(
 }
 
 /// 0 when there is nothing to read just now.
-fn read(stream: &TcpStream, into: &mut [u8]) -> Result<usize, End> {
-    match stream.try_read(into) {
+fn read(socket: &mut Socket, into: &mut [u8]) -> Result<usize, End> {
+    match socket.try_read(into) {
         Ok(0) => Err(End::Lost),
         Ok(new) => Ok(new),
         Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(0),
@@ -65,8 +65,8 @@ fn read(stream: &TcpStream, into: &mut [u8]) -> Result<usize, End> {
 }
 
 /// Writes what the socket takes just now; 0 when it takes nothing.
-pub(super) fn write_once(stream: &TcpStream, bytes: &[u8]) -> Result<usize, End> {
-    match stream.try_write(bytes) {
+pub(super) fn write_once(socket: &mut Socket, bytes: &[u8]) -> Result<usize, End> {
+    match socket.try_write(bytes) {
         Ok(0) => Err(End::Lost),
         Ok(written) => Ok(written),
         Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(0),

@@ -36,11 +36,11 @@ impl Connection {
         }
         woken.other |= self.rights_changed();
         if blocked {
-            woken.other |= self.stream.poll_write_ready(cx).is_ready();
+            woken.other |= self.socket.poll_writable(cx).is_ready();
         }
         // A client that does not take its answers gets no more questions answered.
         if self.answers_are_taken() {
-            woken.readable = self.stream.poll_read_ready(cx).is_ready();
+            woken.readable = self.socket.poll_readable(cx).is_ready();
         }
         if let Some(deadline) = &mut self.deadline {
             woken.timer = deadline.as_mut().poll(cx).is_ready();
