@@ -18,12 +18,14 @@
 mod access;
 mod alarm;
 mod clock;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod gate;
 mod limits;
 mod listener;
 pub mod login;
 #[cfg_attr(
-    not(test),
+    not(any(test, fuzzing)),
     expect(
         dead_code,
         reason = "sessions that outlive their connection keep messages like this"

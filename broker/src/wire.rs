@@ -6,8 +6,8 @@ mod answer;
 mod connect;
 mod fault;
 mod frame;
-#[cfg(test)]
-mod hostile;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod hostile;
 mod properties;
 mod publish;
 mod reason;
