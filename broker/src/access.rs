@@ -122,6 +122,33 @@ impl AccessView {
         self.ask(|acl| acl.permit_publish(subject, topic, now))
     }
 
+    /// May a message on `topic` be handed to him? Also from a stale table, as it is done when
+    /// messages are handed over.
+    pub(crate) fn permit_deliver(
+        &self,
+        subject: Option<SubscriberId>,
+        topic: &TopicName,
+        now: Timestamp,
+    ) -> Result<Permit, Denied> {
+        let table = self.0.table.read();
+        let acl = table.acl.as_ref().ok_or(Denied::NotReady)?;
+        acl.permit_deliver(subject, topic, now)
+    }
+
+    /// Whose login it is, also from a stale table; `None` without one of that name.
+    pub(crate) fn subscriber(&self, username: &str) -> Option<SubscriberId> {
+        let table = self.0.table.read();
+        let login = table.acl.as_ref()?.login(username);
+        login.map(|it| it.subscriber)
+    }
+
+    /// True while there is no table that is up to date.
+    #[must_use]
+    pub fn is_stale(&self) -> bool {
+        let table = self.0.table.read();
+        table.stale || table.acl.is_none()
+    }
+
     /// All his rights, also from a stale table: they carry their own ends.
     pub(crate) fn rights(&self, subject: Option<SubscriberId>) -> Rights {
         let table = self.0.table.read();

@@ -3,6 +3,7 @@
 use crate::access::AccessView;
 use crate::alarm::Alarm;
 use crate::clock::Clock;
+use crate::inquiry::Inquiry;
 use crate::limits::Limits;
 use crate::listener::{Door, listen, reached};
 use crate::login::{Cost, CostError, LoginDesk};
@@ -206,6 +207,18 @@ impl Gate {
             counters: Arc::clone(&self.context.counters),
             retained: Arc::clone(&self.context.retained),
         }
+    }
+
+    /// Says what the gate would say, for an operator who wants to know why.
+    #[must_use]
+    pub fn inquiry(&self) -> Inquiry {
+        let Context {
+            view,
+            clock,
+            limits,
+            ..
+        } = &*self.context;
+        Inquiry::new(view.clone(), clock.clone(), limits.clone())
     }
 
     /// What it did so far.

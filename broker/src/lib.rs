@@ -18,9 +18,11 @@
 mod access;
 mod alarm;
 mod clock;
+mod decision;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod gate;
+mod inquiry;
 mod limits;
 mod listener;
 pub mod login;
@@ -48,5 +50,6 @@ mod wire;
 pub use access::AccessView;
 pub use clock::{Clock, ManualClock};
 pub use gate::{Gate, GateError, Settings};
+pub use inquiry::{Answer, Asked, Inquiry};
 pub use limits::{ClientLimits, Limits};
 pub use statistics::{Statistics, StatisticsReader};

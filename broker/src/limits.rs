@@ -1,6 +1,7 @@
 //! Bounds on everything that a client can make the gate hold or do.
 
 use std::time::Duration;
+use tanglegate_core::SubscriberId;
 
 /// The bounds of one gate.
 #[derive(Debug, Clone)]
@@ -71,6 +72,17 @@ impl Default for Limits {
             log_bytes: 8 << 20,
             known: ClientLimits::known(),
             anonymous: ClientLimits::anonymous(),
+        }
+    }
+}
+
+impl Limits {
+    /// What a client may do; `None` is an anonymous one.
+    #[must_use]
+    pub fn of(&self, subject: Option<SubscriberId>) -> &ClientLimits {
+        match subject {
+            Some(_) => &self.known,
+            None => &self.anonymous,
         }
     }
 }

@@ -16,6 +16,7 @@ mod will;
 
 pub(crate) use end::Order;
 pub(crate) use handle::Handle;
+pub(crate) use me::concerns_me;
 
 use crate::gate::Context;
 use crate::listener::Admission;

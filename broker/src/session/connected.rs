@@ -111,11 +111,7 @@ impl Connection {
     }
 
     pub(super) fn limits(&self) -> &ClientLimits {
-        let limits = &self.attached.context.limits;
-        match self.handle().subject {
-            Some(_) => &limits.known,
-            None => &limits.anonymous,
-        }
+        self.attached.context.limits.of(self.handle().subject)
     }
 
     /// Serves the client until the end.

@@ -2,6 +2,7 @@
 
 use super::attached::{Attached, Guest};
 use super::connected::{Connection, Terms};
+use crate::decision::{NO_MORE_ANONYMOUS, WRONG_LOGIN};
 use crate::gate::{Context, Phase};
 use crate::limits::ClientLimits;
 use crate::listener::{Admission, reached};
@@ -158,8 +159,7 @@ async fn admit(
         .permit_connect(subject)
         .map_err(|it| Refusal::denied(&it))?;
     if subject.is_none() && !admission.become_anonymous() {
-        let why = "too many clients without a login are connected; log in, or try again later";
-        return Err(Refusal::new(Reason::QuotaExceeded, why));
+        return Err(Refusal::new(Reason::QuotaExceeded, NO_MORE_ANONYMOUS));
     }
     let limits = match subject {
         Some(_) => &context.limits.known,
@@ -248,10 +248,7 @@ async fn authenticate(
         .check(&context.view, &login.username, login.password);
     match checked.await {
         Ok(login) => Ok(Some((login.subscriber, login.password_set_at))),
-        Err(LoginRefused::Wrong) => Err(Refusal::new(
-            Reason::BadLogin,
-            "the user name or the password is wrong",
-        )),
+        Err(LoginRefused::Wrong) => Err(Refusal::new(Reason::BadLogin, WRONG_LOGIN)),
         Err(LoginRefused::Busy) => {
             let why = "too many logins are being checked; try again later";
             Err(Refusal::new(Reason::ServerBusy, why))

@@ -29,12 +29,6 @@ enum LeaseNews {
 }
 
 impl Me {
-    /// True when the filter matches some topic that every client may read.
-    pub(super) fn concerns(filter: &TopicFilter) -> bool {
-        let own = TopicFilter::parse(&format!("{ME}#")).expect("a valid filter");
-        own.overlaps(filter)
-    }
-
     /// True when the filter matches the topic of leases.
     pub(super) fn concerns_lease(filter: &TopicFilter) -> bool {
         filter.matches(LEASE)
@@ -52,6 +46,12 @@ impl Me {
     pub(super) fn tell_lease_retained(&mut self) {
         self.lease = Some(LeaseNews::State);
     }
+}
+
+/// True when the filter matches some topic that every client may read.
+pub(crate) fn concerns_me(filter: &TopicFilter) -> bool {
+    let own = TopicFilter::parse(&format!("{ME}#")).expect("a valid filter");
+    own.overlaps(filter)
 }
 
 impl Connection {

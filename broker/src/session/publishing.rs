@@ -2,13 +2,12 @@
 
 use super::connected::Connection;
 use super::end::End;
+use crate::decision::{self, Refusal};
 use crate::record::Message;
-use crate::wire::{
-    Fault, Frame, Publish, PublishProperties, Reason, Version, acknowledge, refuse_publish,
-};
+use crate::wire::{Fault, Frame, Publish, PublishProperties, Version, acknowledge, refuse_publish};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use tanglegate_core::{Denied, Timestamp, TopicName};
+use tanglegate_core::{Timestamp, TopicName};
 
 /// Topics whose permits a session remembers, and their bytes together.
 const PERMITS: usize = 256;
@@ -107,36 +106,6 @@ impl Unacknowledged {
     }
 }
 
-/// Why a message is not passed on.
-enum Refusal {
-    Denied(Denied),
-    /// The server's own topics.
-    Reserved,
-    /// More levels than the limit.
-    TooDeep(usize),
-    /// More bytes than the limit.
-    TooLong(usize),
-}
-
-impl Refusal {
-    fn reason(&self) -> Reason {
-        match self {
-            Self::Denied(Denied::NotReady) => Reason::ImplementationSpecific,
-            Self::Denied(_) | Self::Reserved => Reason::NotAuthorized,
-            Self::TooDeep(_) | Self::TooLong(_) => Reason::TopicNameInvalid,
-        }
-    }
-
-    fn why(&self) -> String {
-        match self {
-            Self::Denied(denied) => denied.to_string(),
-            Self::Reserved => "topics that begin with $ belong to the server".to_owned(),
-            Self::TooDeep(most) => format!("a topic may have at most {most} levels here"),
-            Self::TooLong(most) => format!("a topic may have at most {most} bytes here"),
-        }
-    }
-}
-
 impl Connection {
     /// Takes a message, if the client may publish it at this moment.
     pub(super) fn handle_publish(&mut self, frame: &Frame<'_>, now: Timestamp) -> Result<(), End> {
@@ -230,20 +199,8 @@ impl Connection {
         {
             return Ok(());
         }
-        if topic.as_str().starts_with('$') {
-            return Err(Refusal::Reserved);
-        }
-        let (levels, bytes) = (self.limits().topic_levels, self.limits().topic_bytes);
-        if topic.as_str().split('/').nth(levels).is_some() {
-            return Err(Refusal::TooDeep(levels));
-        }
-        if topic.as_str().len() > bytes {
-            return Err(Refusal::TooLong(bytes));
-        }
         let (view, subject) = (&self.attached.context.view, self.handle().subject);
-        let permit = view
-            .permit_publish(subject, topic, now)
-            .map_err(Refusal::Denied)?;
+        let permit = decision::permit_publish(view, self.limits(), subject, topic, now)?;
         self.permits.add(topic, permit.until());
         Ok(())
     }
@@ -263,7 +220,7 @@ impl Connection {
             (id, Version::V311) => self.answer(|out| acknowledge(out, id)),
             (id, Version::V5) => {
                 let why = if self.explains {
-                    refusal.why()
+                    refusal.to_string()
                 } else {
                     String::new()
                 };

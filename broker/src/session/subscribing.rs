@@ -3,13 +3,14 @@
 use super::connected::Connection;
 use super::me::Me;
 use super::replay::Replay;
+use crate::decision;
 use crate::shard::Subscribed;
 use crate::wire::{
     Options, Reason, SubscribeRequest, UnsubscribeRequest, is_shared, subscribe_answer,
     unsubscribe_answer,
 };
 use std::num::NonZero;
-use tanglegate_core::{Denied, TopicFilter};
+use tanglegate_core::TopicFilter;
 
 /// Bytes of explanations in one SUBACK.
 const EXPLANATIONS: usize = 4_096;
@@ -98,35 +99,18 @@ impl Connection {
             reason: Reason::TopicFilterInvalid,
             why: error.to_string(),
         })?;
-        let most = self.limits().topic_bytes;
-        if text.len() > most {
-            return Err(Refusal {
-                reason: Reason::TopicFilterInvalid,
-                why: format!("a filter may have at most {most} bytes here"),
-            });
-        }
-        let most = self.limits().topic_levels;
-        if text.split('/').nth(most).is_some() {
-            return Err(Refusal {
-                reason: Reason::TopicFilterInvalid,
-                why: format!("a filter may have at most {most} levels here"),
-            });
-        }
-        if Me::concerns(&filter) {
-            return Ok(filter);
-        }
         let (context, subject) = (&self.attached.context, self.handle().subject);
-        match context.view.permit_subscribe(subject, &filter, self.now()) {
+        let permit =
+            decision::permit_subscribe(&context.view, self.limits(), subject, &filter, self.now());
+        match permit {
             Ok(_permit) => Ok(filter),
-            Err(denied) => {
-                context.counters.denied_subscribes.one();
-                let reason = match denied {
-                    Denied::NotReady => Reason::ImplementationSpecific,
-                    _ => Reason::NotAuthorized,
-                };
+            Err(refusal) => {
+                if let decision::Refusal::Denied(_) = refusal {
+                    context.counters.denied_subscribes.one();
+                }
                 Err(Refusal {
-                    reason,
-                    why: denied.to_string(),
+                    reason: refusal.reason(),
+                    why: refusal.to_string(),
                 })
             }
         }

@@ -1,6 +1,7 @@
 //! Wills: the last message of a client that was lost (MQTT 5.0 §3.1.2.5).
 
 use super::Handle;
+use crate::decision;
 use crate::gate::Context;
 use crate::record::{Message, RecordWriter};
 use crate::wire::WillRequest;
@@ -11,11 +12,11 @@ use tanglegate_core::TopicName;
 pub(super) async fn publish(context: &Context, handle: &Handle, will: WillRequest) {
     let now = context.clock.now();
     let permitted = match TopicName::parse(&will.topic) {
-        Ok(topic) if !will.topic.starts_with('$') => context
-            .view
-            .permit_publish(handle.subject, &topic, now)
-            .is_ok(),
-        _ => false,
+        Ok(topic) => {
+            let limits = context.limits.of(handle.subject);
+            decision::permit_publish(&context.view, limits, handle.subject, &topic, now).is_ok()
+        }
+        Err(_) => false,
     };
     if !permitted {
         return context.counters.denied_wills.one();

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod access;
 mod bench;
 mod demo;
 mod devnet;
@@ -87,6 +88,9 @@ enum Command {
     /// What was bought: list leases and payments, revoke a lease
     #[command(subcommand)]
     Lease(lease::Lease),
+    /// Ask what the gate would say
+    #[command(subcommand)]
+    Access(access::Access),
     /// Publish a real household's power readings as a smart plug would
     Plug(plug::Plug),
     /// Read the event log
@@ -146,6 +150,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Subscriber(subscriber) => subscriber.run(common).await?,
         Command::Rule(rule) => rule.run(common).await?,
         Command::Lease(lease) => lease.run(common).await?,
+        Command::Access(access) => return Ok(access.run(common).await),
         Command::Plug(plug) => plug.run().await?,
         Command::Log(log) => log.run(common).await?,
         Command::Status => {

@@ -31,7 +31,7 @@ pub(super) async fn run(common: &Common) -> anyhow::Result<()> {
 /// Logs go to standard error, in colours only where that is a terminal; `RUST_LOG` chooses what
 /// is written.
 pub(super) fn start_logging(format: LogFormat) {
-    let usual = "info,sqlx=warn,rumqttd=error,hyper=warn,reqwest=warn";
+    let usual = "info,sqlx=warn,rumqttd=off,hyper=warn,reqwest=warn";
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(usual));
     let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let logs = tracing_subscriber::fmt()

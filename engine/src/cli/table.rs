@@ -39,10 +39,14 @@ fn format(rows: &Value, columns: &[&str]) -> String {
 fn cell(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
-        // A name may hold anything printable; control characters would disturb the terminal.
-        Value::String(text) => text.chars().filter(|it| !it.is_control()).collect(),
+        Value::String(text) => printable(text),
         other => other.to_string(),
     }
+}
+
+/// A text for the terminal. A name may hold anything; control characters would disturb it.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars().filter(|it| !it.is_control()).collect()
 }
 
 #[cfg(test)]

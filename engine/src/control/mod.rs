@@ -4,13 +4,14 @@
 mod client;
 mod server;
 mod tables;
+mod why;
 mod wire;
 
 pub use client::{Control, ControlError};
 pub use server::{ControlServer, Desk, Status};
 pub use wire::{
-    EventLine, LeaseRequest, OfferRequest, Outcome, PasswordAnswer, RuleRequest, Secret,
-    SubscriberRequest, UsernameRequest,
+    EventLine, LeaseRequest, OfferRequest, Outcome, PasswordAnswer, RightLine, RuleRequest, Secret,
+    SubscriberRequest, UsernameRequest, WhyAnswer, WhyRequest,
 };
 
 use std::path::{Path, PathBuf};

@@ -1,6 +1,7 @@
 //! The engine's side of the operator's door.
 
 use super::tables::Tables;
+use super::why::why;
 use super::wire::{
     LeaseRequest, OfferRequest, Outcome, PasswordAnswer, RuleRequest, Secret, SubscriberRequest,
     UsernameRequest,
@@ -19,6 +20,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use tanglegate_broker::Inquiry;
 use tanglegate_broker::login::{Cost, make_verifier};
 use tanglegate_core::{
     Access, Address, Audience, Command, IdempotencyKey, Nanos, Offer, OfferId, PasswordVerifier,
@@ -38,6 +40,7 @@ pub struct Desk {
     tables: Tables,
     seller: Option<Address>,
     cost: Cost,
+    pub(super) inquiry: Inquiry,
     status: Status,
 }
 
@@ -45,13 +48,15 @@ pub struct Desk {
 pub type Status = Arc<dyn Fn() -> serde_json::Value + Send + Sync>;
 
 impl Desk {
-    /// A desk that submits to `writer`, reads with `options`, and sells for `seller`.
+    /// A desk that submits to `writer`, reads with `options`, sells for `seller`, and asks
+    /// the gate by `inquiry`.
     #[must_use]
     pub fn new(
         writer: WriterHandle,
         options: &PgConnectOptions,
         seller: Option<Address>,
         cost: Cost,
+        inquiry: Inquiry,
         status: Status,
     ) -> Self {
         Self {
@@ -59,6 +64,7 @@ impl Desk {
             tables: Tables::new(options),
             seller,
             cost,
+            inquiry,
             status,
         }
     }
@@ -130,13 +136,14 @@ fn router(desk: Desk) -> Router {
         .route("/v1/leases", get(leases))
         .route("/v1/leases/revoke", post(revoke))
         .route("/v1/payments", get(payments))
+        .route("/v1/access/why", post(why))
         .route("/v1/events", get(events))
         .layer(DefaultBodyLimit::max(16 << 10))
         .with_state(desk)
 }
 
 /// Why a request was not carried out.
-struct Fault(StatusCode, String);
+pub(super) struct Fault(StatusCode, String);
 
 impl IntoResponse for Fault {
     fn into_response(self) -> Response {
@@ -168,7 +175,7 @@ impl From<SubmitError> for Fault {
     }
 }
 
-fn bad(what: impl std::fmt::Display) -> Fault {
+pub(super) fn bad(what: impl std::fmt::Display) -> Fault {
     Fault(StatusCode::BAD_REQUEST, what.to_string())
 }
 

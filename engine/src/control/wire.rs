@@ -105,6 +105,58 @@ pub struct LeaseRequest {
     pub access: String,
 }
 
+/// A question about what the gate would say.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WhyRequest {
+    /// Whose login; absent: an anonymous client's.
+    pub username: Option<String>,
+    /// `read`, `write`, `subscribe` or `connect`.
+    pub action: String,
+    /// The topic, or for `subscribe` the filter; `connect` needs none.
+    pub topic: Option<String>,
+}
+
+/// What the gate would say.
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
+pub struct WhyAnswer {
+    /// Yes or no.
+    pub allowed: bool,
+    /// What allows it; or why not, in the words that the client is told.
+    pub why: String,
+    /// The right that allows it, where it takes one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub right: Option<RightLine>,
+    /// What only the operator may know.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+    /// When it was asked, in milliseconds since 1970.
+    pub at_ms: u64,
+    /// The last event that the answer rests on; absent before there is an access table.
+    pub as_of: Option<u64>,
+    /// The access table is not up to date.
+    pub stale: bool,
+}
+
+/// One right, of those that bought it or of a rule.
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
+pub struct RightLine {
+    /// Where.
+    pub filter: String,
+    /// `read`, `write` or `readwrite`.
+    pub access: String,
+    /// Exclusive end for people; absent: none.
+    pub until: Option<String>,
+    /// Exclusive end in milliseconds since 1970.
+    pub until_ms: Option<u64>,
+    /// The offer as which it was bought.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub offer: Option<String>,
+    /// The rule that gives it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
+}
+
 /// What became of a command.
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
 pub struct Outcome {

@@ -124,6 +124,7 @@ impl Engine {
             database.options(),
             seller,
             Cost::OWASP,
+            gate.inquiry(),
             status,
         );
         let socket = socket_path(&run_folder(data_dir)?);

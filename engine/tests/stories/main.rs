@@ -10,6 +10,7 @@ mod process;
 mod raw;
 mod shop;
 
+mod access_why;
 mod configuration;
 mod control_door;
 mod database_away;

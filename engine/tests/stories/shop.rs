@@ -41,6 +41,7 @@ pub(crate) struct Shop {
 #[derive(Debug)]
 pub(crate) struct Said {
     pub(crate) success: bool,
+    pub(crate) code: Option<i32>,
     pub(crate) out: String,
     pub(crate) err: String,
 }
@@ -391,6 +392,7 @@ pub(crate) fn finish(command: &mut Command, input: &str) -> Said {
     let output = child.wait_with_output().unwrap();
     Said {
         success: output.status.success(),
+        code: output.status.code(),
         out: String::from_utf8(output.stdout).unwrap(),
         err: String::from_utf8(output.stderr).unwrap(),
     }

@@ -1,0 +1,122 @@
+//! What the gate says to a request, before anything is done about it. Sessions ask here, and so
+//! does the operator who wants to know why: both get the same answer in the same words.
+
+use crate::access::AccessView;
+use crate::limits::ClientLimits;
+use crate::session::concerns_me;
+use crate::wire::Reason;
+use std::fmt;
+use tanglegate_core::{Denied, Permit, SubscriberId, Timestamp, TopicFilter, TopicName};
+
+/// To whoever gives a wrong password, or a name that nobody has.
+pub(crate) const WRONG_LOGIN: &str = "the user name or the password is wrong";
+/// To an anonymous client that finds no place.
+pub(crate) const NO_MORE_ANONYMOUS: &str =
+    "too many clients without a login are connected; log in, or try again later";
+
+/// Why a message or a subscription is refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// There is no right.
+    Denied(Denied),
+    /// The server's own topics.
+    Reserved,
+    /// More levels than the limit.
+    TooDeep(Subject, usize),
+    /// More bytes than the limit.
+    TooLong(Subject, usize),
+}
+
+/// What a request is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Subject {
+    Topic,
+    Filter,
+}
+
+impl Refusal {
+    /// How a 5.0 client is told.
+    pub(crate) fn reason(&self) -> Reason {
+        match self {
+            Self::Denied(Denied::NotReady) => Reason::ImplementationSpecific,
+            Self::Denied(_) | Self::Reserved => Reason::NotAuthorized,
+            Self::TooDeep(subject, _) | Self::TooLong(subject, _) => match subject {
+                Subject::Topic => Reason::TopicNameInvalid,
+                Subject::Filter => Reason::TopicFilterInvalid,
+            },
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Denied(denied) => denied.fmt(f),
+            Self::Reserved => f.write_str("topics that begin with $ belong to the server"),
+            Self::TooDeep(subject, most) => {
+                write!(f, "a {subject} may have at most {most} levels here")
+            }
+            Self::TooLong(subject, most) => {
+                write!(f, "a {subject} may have at most {most} bytes here")
+            }
+        }
+    }
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Topic => "topic",
+            Self::Filter => "filter",
+        })
+    }
+}
+
+/// May he publish on `topic`, by his own hand or by his will?
+///
+/// # Errors
+/// When the topic is the server's or beyond the limits, or no running right matches it.
+pub(crate) fn permit_publish(
+    view: &AccessView,
+    limits: &ClientLimits,
+    subject: Option<SubscriberId>,
+    topic: &TopicName,
+    now: Timestamp,
+) -> Result<Permit, Refusal> {
+    if topic.as_str().starts_with('$') {
+        return Err(Refusal::Reserved);
+    }
+    check_size(Subject::Topic, topic.as_str(), limits)?;
+    view.permit_publish(subject, topic, now)
+        .map_err(Refusal::Denied)
+}
+
+/// May he subscribe to `filter`? `None` stands for a filter on what every client is told about
+/// itself, which needs no permit.
+///
+/// # Errors
+/// When the filter is beyond the limits, or no running right overlaps it.
+pub(crate) fn permit_subscribe(
+    view: &AccessView,
+    limits: &ClientLimits,
+    subject: Option<SubscriberId>,
+    filter: &TopicFilter,
+    now: Timestamp,
+) -> Result<Option<Permit>, Refusal> {
+    check_size(Subject::Filter, filter.as_str(), limits)?;
+    if concerns_me(filter) {
+        return Ok(None);
+    }
+    let permit = view.permit_subscribe(subject, filter, now);
+    permit.map(Some).map_err(Refusal::Denied)
+}
+
+fn check_size(subject: Subject, text: &str, limits: &ClientLimits) -> Result<(), Refusal> {
+    if text.len() > limits.topic_bytes {
+        return Err(Refusal::TooLong(subject, limits.topic_bytes));
+    }
+    if text.split('/').nth(limits.topic_levels).is_some() {
+        return Err(Refusal::TooDeep(subject, limits.topic_levels));
+    }
+    Ok(())
+}

@@ -1,0 +1,137 @@
+//! What the gate would say, for an operator who wants to know why. Nothing is done by asking.
+
+use crate::access::AccessView;
+use crate::clock::Clock;
+use crate::decision::{NO_MORE_ANONYMOUS, WRONG_LOGIN, permit_publish, permit_subscribe};
+use crate::limits::Limits;
+use crate::sys::ME;
+use tanglegate_core::{
+    Permit, Position, Right, SubscriberId, Timestamp, TopicError, TopicFilter, TopicName,
+};
+
+/// Something a client may want.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Asked {
+    /// To be let in.
+    Connect,
+    /// To subscribe to a filter.
+    Subscribe(TopicFilter),
+    /// To publish on a topic.
+    Publish(TopicName),
+    /// To be handed a message on a topic to which he has subscribed.
+    Read(TopicName),
+}
+
+/// What the gate says at this moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// When it was asked.
+    pub at: Timestamp,
+    /// The last event that it rests on; `None` before there is a table.
+    pub as_of: Option<Position>,
+    /// The access table is not up to date: nobody is let in or gets new permits, and whoever
+    /// reads, reads on by the rights of this table.
+    pub stale: bool,
+    /// Yes, with the right that allows it where it takes one; or no, in the words that the
+    /// client is told.
+    pub verdict: Result<Option<Right>, String>,
+    /// What only the operator may know.
+    pub note: Option<&'static str>,
+}
+
+/// Asks a gate. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Inquiry {
+    view: AccessView,
+    clock: Clock,
+    limits: Limits,
+}
+
+impl Asked {
+    /// A question from its word (`connect`, `subscribe`, `write` or `read`) and a topic, as people
+    /// put it; `None` when the word is another.
+    ///
+    /// # Errors
+    /// When the topic is none, or a filter where a topic has to stand.
+    pub fn parse(action: &str, topic: &str) -> Option<Result<Self, TopicError>> {
+        Some(match action {
+            "connect" => Ok(Self::Connect),
+            "subscribe" => TopicFilter::parse(topic).map(Self::Subscribe),
+            "write" => TopicName::parse(topic).map(Self::Publish),
+            "read" => TopicName::parse(topic).map(Self::Read),
+            _ => return None,
+        })
+    }
+}
+
+impl Inquiry {
+    pub(crate) fn new(view: AccessView, clock: Clock, limits: Limits) -> Self {
+        Self {
+            view,
+            clock,
+            limits,
+        }
+    }
+
+    /// What would the gate say to the client with this login? `None` is an anonymous one.
+    #[must_use]
+    pub fn ask(&self, username: Option<&str>, asked: &Asked) -> Answer {
+        let at = self.clock.now();
+        let subject = username.map(|it| self.view.subscriber(it));
+        let (verdict, note) = match subject {
+            Some(None) if self.view.as_of().is_some() => {
+                let note = "no login has this name; the gate says the same to a wrong password";
+                (Err(WRONG_LOGIN.to_owned()), Some(note))
+            }
+            subject => (self.judge(subject.flatten(), asked, at), None),
+        };
+        Answer {
+            at,
+            as_of: self.view.as_of(),
+            stale: self.view.is_stale(),
+            verdict,
+            note,
+        }
+    }
+
+    fn judge(
+        &self,
+        subject: Option<SubscriberId>,
+        asked: &Asked,
+        now: Timestamp,
+    ) -> Result<Option<Right>, String> {
+        let (view, limits) = (&self.view, self.limits.of(subject));
+        let permit = match asked {
+            _ if subject.is_none() && self.limits.anonymous_connections == 0 => {
+                return Err(NO_MORE_ANONYMOUS.to_owned());
+            }
+            Asked::Connect => {
+                view.permit_connect(subject).map_err(|it| it.to_string())?;
+                None
+            }
+            Asked::Subscribe(filter) => {
+                permit_subscribe(view, limits, subject, filter, now).map_err(|it| it.to_string())?
+            }
+            Asked::Publish(topic) => {
+                let permit = permit_publish(view, limits, subject, topic, now);
+                Some(permit.map_err(|it| it.to_string())?)
+            }
+            Asked::Read(topic) if topic.as_str().starts_with(ME) => None,
+            Asked::Read(topic) => {
+                let permit = view.permit_deliver(subject, topic, now);
+                Some(permit.map_err(|it| it.to_string())?)
+            }
+        };
+        Ok(permit.and_then(|it| self.behind(&it)))
+    }
+
+    /// The right behind a permit; `None` when it was taken away in between.
+    fn behind(&self, permit: &Permit) -> Option<Right> {
+        let rights = self.view.rights(permit.subject());
+        let mut rights = rights.iter();
+        let same = |it: &&Right| {
+            (&it.filter, it.access, it.until) == (permit.filter(), permit.access(), permit.until())
+        };
+        rights.find(same).cloned()
+    }
+}
