@@ -12,6 +12,18 @@ use tokio::net::TcpStream;
 #[derive(Debug)]
 pub(crate) struct Socket(TcpStream);
 
+/// What became of bytes that a socket was given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Handed {
+    /// So many of the first have left.
+    pub(crate) left: usize,
+    /// So many behind them are sealed into a piece that has not wholly left: it must leave, by
+    /// [`Socket::try_send_sealed`], before more is given.
+    pub(crate) sealed: usize,
+    /// True when nothing more is taken just now.
+    pub(crate) blocked: bool,
+}
+
 impl Socket {
     /// The bytes as they are.
     pub(crate) fn plain(stream: TcpStream) -> Self {
@@ -23,9 +35,23 @@ impl Socket {
         self.0.try_read(into)
     }
 
-    /// Writes what is taken now; `WouldBlock` when nothing is.
-    pub(crate) fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.try_write(bytes)
+    /// Writes what is taken now.
+    pub(crate) fn try_write(&mut self, bytes: &[u8]) -> io::Result<Handed> {
+        let left = match self.0.try_write(bytes) {
+            Ok(0) if !bytes.is_empty() => return Err(ErrorKind::WriteZero.into()),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
+            left => left?,
+        };
+        Ok(Handed {
+            left,
+            sealed: 0,
+            blocked: left < bytes.len(),
+        })
+    }
+
+    /// Sends the rest of a sealed piece; true once it has left.
+    pub(crate) fn try_send_sealed(&mut self) -> io::Result<bool> {
+        Ok(true)
     }
 
     /// Ready when a read is worth trying.
@@ -57,15 +83,16 @@ impl Socket {
         .await
     }
 
-    /// Writes everything.
+    /// Writes everything. Of packets that need a right, nothing must be sealed.
     pub(crate) async fn write_all(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
-            self.writable().await?;
-            match self.try_write(bytes) {
-                Ok(0) => return Err(ErrorKind::WriteZero.into()),
-                Ok(written) => bytes = &bytes[written..],
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error),
+            let handed = self.try_write(bytes)?;
+            bytes = &bytes[handed.left + handed.sealed..];
+            if handed.blocked {
+                self.writable().await?;
+            }
+            while handed.sealed != 0 && !self.try_send_sealed()? {
+                self.writable().await?;
             }
         }
         Ok(())

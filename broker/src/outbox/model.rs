@@ -17,6 +17,8 @@ enum Step {
     },
     /// The session takes what is ready and hands some bytes over.
     Hand(usize),
+    /// The session takes what is ready, and the socket seals some bytes of it without sending.
+    Seal(usize),
     /// The client acknowledges the oldest message it has.
     Acknowledge,
     /// Time goes by.
@@ -30,6 +32,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (0..3_usize, 0..2_u8, 0..40_usize)
             .prop_map(|(topic, qos, padding)| Step::Push { topic, qos, padding }),
         4 => (1..90_usize).prop_map(Step::Hand),
+        2 => (1..90_usize).prop_map(Step::Seal),
         2 => Just(Step::Acknowledge),
         1 => (1..4_u64).prop_map(Step::Wait),
         1 => (0..3_usize, 0..60_u64).prop_map(|(topic, end)| Step::Change { topic, end }),
@@ -44,6 +47,8 @@ const V311: Version = Version::V311;
 struct World {
     outbox: Outbox,
     writing: Packets,
+    /// What the socket has sealed and not sent.
+    sealed: Vec<u8>,
     now: u64,
     ends: [u64; 3],
     /// Messages that were queued, and messages that were dropped for their end.
@@ -64,6 +69,7 @@ impl World {
         Self {
             outbox: Outbox::new(LIMIT, IN_FLIGHT),
             writing: Packets::default(),
+            sealed: vec![],
             now: 0,
             ends: [20, 40, 60],
             pushed: 0,
@@ -83,7 +89,8 @@ impl World {
                 qos,
                 padding,
             } => self.push(topic, qos, padding),
-            Step::Hand(bytes) => self.hand(bytes),
+            Step::Hand(bytes) => self.hand(bytes, false),
+            Step::Seal(bytes) => self.hand(bytes, true),
             Step::Acknowledge if self.open.is_empty() => {}
             Step::Acknowledge => {
                 let (id, mut dropped) = (self.open.remove(0), Dropped::default());
@@ -129,16 +136,28 @@ impl World {
         self.pushed += u16::from(fits);
     }
 
-    fn hand(&mut self, most: usize) {
+    fn hand(&mut self, most: usize, seal: bool) {
         if self.writing.is_empty() {
             self.outbox.lock().take(&mut self.writing);
         }
         let (now, mut dropped) = (Timestamp(self.now), Dropped::default());
+        let before = self.bytes.len();
         let handed = match self.writing.next(now, V311, &mut dropped) {
+            Next::Bytes(next) if seal => {
+                self.sealed = next[..next.len().min(most)].to_vec();
+                self.writing.seal(self.sealed.len());
+                0
+            }
             Next::Bytes(next) => {
                 let handed = next.len().min(most);
                 self.bytes.extend_from_slice(&next[..handed]);
                 handed
+            }
+            Next::Sealed if seal => 0,
+            Next::Sealed => {
+                self.bytes.append(&mut self.sealed);
+                self.writing.unseal();
+                0
             }
             Next::Empty => 0,
             Next::Cut => {
@@ -153,7 +172,7 @@ impl World {
             queue.give_back(now, V311, &mut dropped);
         }
         self.ended += dropped.ended;
-        if handed > 0 {
+        if self.bytes.len() > before {
             self.receive();
         }
     }
@@ -191,7 +210,7 @@ impl World {
         self.now = 1_000;
         while !self.cut && self.received + self.ended < u64::from(self.pushed) {
             let before = self.ended;
-            self.hand(usize::MAX);
+            self.hand(usize::MAX, false);
             self.step(Step::Acknowledge);
             let lost = u64::from(self.pushed) - self.received - self.ended;
             assert!(

@@ -1,7 +1,9 @@
 //! Encoded packets in a row, each with the end of the right that it is sent under.
 //!
 //! This is where a right is enforced to the message: [`Packets::next`] hands out bytes for the
-//! socket only while `now` is before the end of their right.
+//! socket only while `now` is before the end of their right. Where the socket seals bytes into a
+//! piece (a TLS record, a WebSocket frame) that does not leave at once, [`Packets::next`] looks at
+//! the ends of all that is in the piece again before it lets the rest of it leave.
 
 use crate::wire::{Delivery, Version, frame_length, packet_id_of, patch_expiry, topic_of};
 use parking_lot::Mutex;
@@ -54,6 +56,8 @@ pub(crate) struct Packets {
     start: usize,
     /// How much of it was handed over.
     part: usize,
+    /// How many bytes behind that the socket has sealed into a piece that has not wholly left.
+    sealed: usize,
     segments: VecDeque<Segment>,
 }
 
@@ -64,8 +68,10 @@ pub(crate) enum Next<'a> {
     Empty,
     /// Hand these over, now.
     Bytes(&'a [u8]),
-    /// The right ended in the middle of a packet. It must not be completed, and nothing can
-    /// follow half a packet: the connection is over.
+    /// The piece that the socket has sealed may leave, now.
+    Sealed,
+    /// The right ended in the middle of a packet, or in a sealed piece. It must not be completed,
+    /// and nothing can follow half of it: the connection is over.
     Cut,
 }
 
@@ -154,6 +160,13 @@ impl Packets {
         version: Version,
         dropped: &mut Dropped,
     ) -> Next<'_> {
+        if self.sealed != 0 {
+            return if self.sealed_may_leave(now) {
+                Next::Sealed
+            } else {
+                Next::Cut
+            };
+        }
         while let Some(first) = self.segments.front() {
             if now >= first.until {
                 if self.part != 0 {
@@ -179,6 +192,35 @@ impl Packets {
         }
         let end = self.live_end(now, version);
         Next::Bytes(&self.bytes[self.start + self.part..end])
+    }
+
+    /// True while the rights of all packets in the sealed piece run. Whether they expire does not
+    /// count: they are begun.
+    fn sealed_may_leave(&self, now: Timestamp) -> bool {
+        let mut left = self.part + self.sealed;
+        for segment in &self.segments {
+            if now >= segment.until {
+                return false;
+            }
+            left = left.saturating_sub(segment.bytes);
+            if left == 0 {
+                break;
+            }
+        }
+        true
+    }
+
+    /// Tells that the socket has sealed the next `count` bytes, and not sent them wholly.
+    pub(crate) fn seal(&mut self, count: usize) {
+        debug_assert_eq!(self.sealed, 0, "one piece at a time");
+        self.sealed = count;
+    }
+
+    /// Tells that the sealed piece has left; returns how many bytes it had, and how many messages
+    /// are thereby complete.
+    pub(crate) fn unseal(&mut self) -> (usize, u64) {
+        let count = std::mem::take(&mut self.sealed);
+        (count, self.handed_over(count))
     }
 
     /// End of the bytes that may be handed over together at `now`; the first segment may be.
@@ -288,23 +330,30 @@ impl Packets {
 
     /// Forgets every packet that was not begun.
     pub(crate) fn keep_begun(&mut self) {
-        if self.part == 0 {
-            self.segments.clear();
-            return self.release();
+        let begun = self.start + self.part + self.sealed;
+        let mut end = self.start;
+        for mut segment in std::mem::take(&mut self.segments) {
+            let (from, behind) = (end, end + segment.bytes);
+            segment.messages = 0;
+            while end < begun && end < behind {
+                segment.messages += u32::from(self.bytes[end] >> 4 == 3);
+                end += frame_length(&self.bytes[end..]);
+            }
+            segment.bytes = end - from;
+            if segment.bytes != 0 {
+                self.segments.push_back(segment);
+            }
         }
-        let length = frame_length(&self.bytes[self.start..]);
-        if let Some(first) = self.segments.front_mut() {
-            first.bytes = length;
-            first.messages = first.messages.min(1);
+        self.bytes.truncate(end);
+        if self.segments.is_empty() {
+            self.release();
         }
-        self.segments.truncate(1);
-        self.bytes.truncate(self.start + length);
     }
 
     /// Gives the memory back; there is nothing left in it.
     fn release(&mut self) {
         debug_assert!(self.segments.is_empty());
-        (self.start, self.part) = (0, 0);
+        (self.start, self.part, self.sealed) = (0, 0, 0);
         if self.segments.capacity() > 64 {
             self.segments = VecDeque::new();
         }
@@ -357,7 +406,7 @@ mod tests {
                     sent += packets.handed_over(count);
                 }
                 Next::Empty => return (out, sent, dropped),
-                Next::Cut => panic!("cut"),
+                Next::Sealed | Next::Cut => panic!("cut"),
             }
         }
     }
@@ -393,6 +442,49 @@ mod tests {
         assert_eq!(packets.handed_over(first + 3), 1);
         assert_eq!(packets.next(Timestamp(10), V5, &mut dropped), Next::Cut);
         assert_eq!(dropped, Dropped::default());
+    }
+
+    #[test]
+    fn a_sealed_piece_leaves_only_while_all_rights_in_it_run() {
+        let mut packets = Packets::default();
+        let mut dropped = Dropped::default();
+        let ends = [30, 20, 10];
+        for end in ends {
+            packets.push_message(&delivery("a", None), until(end));
+        }
+        let one = packets.len() / 3;
+        packets.handed_over(3);
+        for (sealed, last) in [(one - 3, 30), (one - 2, 20), (2 * one - 2, 10)] {
+            packets.seal(sealed);
+            let next = packets.next(Timestamp(last - 1), V5, &mut dropped);
+            assert_eq!(next, Next::Sealed, "{sealed}");
+            let next = packets.next(Timestamp(last), V5, &mut dropped);
+            assert_eq!(next, Next::Cut, "{sealed}");
+            packets.sealed = 0;
+        }
+        packets.seal(2 * one);
+        assert_eq!(packets.unseal(), (2 * one, 2));
+        assert_eq!(dropped, Dropped::default());
+        assert_eq!(packets.next(Timestamp(10), V5, &mut dropped), Next::Cut);
+    }
+
+    #[test]
+    fn what_is_sealed_counts_as_begun() {
+        let mut packets = Packets::default();
+        for end in [30, 20, 20, 20] {
+            packets.push_message(&delivery("a", None), until(end));
+        }
+        let one = packets.len() / 4;
+        packets.handed_over(1);
+        packets.seal(2 * one);
+        packets.keep_begun();
+        assert_eq!(packets.len(), 3 * one - 1);
+        assert_eq!(packets.unseal(), (2 * one, 2));
+        let (out, sent, _) = drain(&mut packets, 0, 1_000);
+        assert_eq!((out.len(), sent), (one - 1, 1));
+        packets.push_message(&delivery("a", None), until(30));
+        packets.keep_begun();
+        assert!(packets.is_empty() && packets.bytes.capacity() == 0);
     }
 
     #[test]

@@ -5,7 +5,6 @@ use super::end::End;
 use super::me::Me;
 use super::publishing::{Aliases, Permits, Unacknowledged};
 use super::replay::Replay;
-use super::socket::write_once;
 use super::{Handle, Order};
 use crate::limits::ClientLimits;
 use crate::outbox::{Dropped, Next, Packets};
@@ -70,6 +69,15 @@ pub(super) struct Terms {
     pub(super) will: Option<Box<WillRequest>>,
     /// What the client sent after its CONNECT.
     pub(super) rest: Vec<u8>,
+}
+
+/// What the socket took.
+struct Gone {
+    bytes: usize,
+    /// PUBLISH packets that are thereby complete.
+    messages: u64,
+    /// True when it takes no more just now.
+    blocked: bool,
 }
 
 impl Connection {
@@ -168,17 +176,23 @@ impl Connection {
         if version == self.rights_version {
             return Ok(());
         }
-        if let Some(order) = outbox.lock().ordered() {
-            return Err(End::Ordered(order));
-        }
+        let order = outbox.lock().ordered();
         let context = &self.attached.context;
-        self.rights = context.view.rights(self.handle().subject);
+        self.rights = if order.is_some_and(Order::is_cut) {
+            Rights::none()
+        } else {
+            context.view.rights(self.handle().subject)
+        };
         self.rights_version = version;
         let rights = &self.rights;
         let until_of = |topic: &str| {
             Me::until(topic).unwrap_or_else(|| rights.read_until(topic).unwrap_or(Timestamp(0)))
         };
         self.writing.review(until_of);
+        if let Some(order) = order {
+            // What was begun is completed only under the rights of now.
+            return Err(End::Ordered(order));
+        }
         outbox.lock().review(until_of);
         self.permits.forget();
         self.me.rights_changed();
@@ -222,25 +236,47 @@ impl Connection {
         let now = self.attached.context.clock.now();
         let before = self.writing.len();
         let mut dropped = Dropped::default();
-        let written = match self.writing.next(now, self.version, &mut dropped) {
-            Next::Empty => Ok((0, true)),
-            Next::Cut => Err(End::HalfSent),
-            Next::Bytes(bytes) => {
-                let all = bytes.len();
-                write_once(&mut self.socket, bytes).map(|written| (written, written == all))
-            }
-        };
+        let gone = self.hand_over(now, &mut dropped);
         self.count_dropped(&mut dropped, now);
-        let (written, all) = written?;
-        let messages = self.writing.handed_over(written);
+        let Gone {
+            bytes,
+            messages,
+            blocked,
+        } = gone?;
         let counters = &self.attached.context.counters;
         counters.sent_messages.add(messages);
-        counters.sent_bytes.add(written as u64);
+        counters.sent_bytes.add(bytes as u64);
         let left = self.writing.len();
         self.gone += (before - left) as u64;
         self.unacknowledged.left(self.gone);
         self.handle().outbox.lock().left(left);
-        Ok(all)
+        Ok(!blocked)
+    }
+
+    fn hand_over(&mut self, now: Timestamp, dropped: &mut Dropped) -> Result<Gone, End> {
+        let (bytes, messages, blocked) = match self.writing.next(now, self.version, dropped) {
+            Next::Empty => (0, 0, false),
+            Next::Cut => return Err(End::HalfSent),
+            Next::Bytes(bytes) => {
+                let handed = self.socket.try_write(bytes).map_err(|_| End::Lost)?;
+                let messages = self.writing.handed_over(handed.left);
+                self.writing.seal(handed.sealed);
+                (handed.left, messages, handed.blocked)
+            }
+            Next::Sealed => {
+                if !self.socket.try_send_sealed().map_err(|_| End::Lost)? {
+                    (0, 0, true)
+                } else {
+                    let (bytes, messages) = self.writing.unseal();
+                    (bytes, messages, false)
+                }
+            }
+        };
+        Ok(Gone {
+            bytes,
+            messages,
+            blocked,
+        })
     }
 
     /// Counts what was dropped, and lets what waited for its identifiers go.

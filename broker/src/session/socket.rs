@@ -1,4 +1,4 @@
-//! Reading and writing without keeping a buffer for every connection.
+//! Reading without keeping a buffer for every connection.
 
 use super::end::End;
 use crate::socket::Socket;
@@ -59,16 +59,6 @@ fn read(socket: &mut Socket, into: &mut [u8]) -> Result<usize, End> {
     match socket.try_read(into) {
         Ok(0) => Err(End::Lost),
         Ok(new) => Ok(new),
-        Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(0),
-        Err(_) => Err(End::Lost),
-    }
-}
-
-/// Writes what the socket takes just now; 0 when it takes nothing.
-pub(super) fn write_once(socket: &mut Socket, bytes: &[u8]) -> Result<usize, End> {
-    match socket.try_write(bytes) {
-        Ok(0) => Err(End::Lost),
-        Ok(written) => Ok(written),
         Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(0),
         Err(_) => Err(End::Lost),
     }
