@@ -206,6 +206,7 @@ impl Gate {
         StatisticsReader {
             counters: Arc::clone(&self.context.counters),
             retained: Arc::clone(&self.context.retained),
+            log: self.context.log.clone(),
         }
     }
 

@@ -52,4 +52,4 @@ pub use clock::{Clock, ManualClock};
 pub use gate::{Gate, GateError, Settings};
 pub use inquiry::{Answer, Asked, Inquiry};
 pub use limits::{ClientLimits, Limits};
-pub use statistics::{Statistics, StatisticsReader};
+pub use statistics::{Decisions, Outcome, Stage, Statistics, StatisticsReader};

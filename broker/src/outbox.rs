@@ -5,7 +5,7 @@ mod model;
 mod packets;
 mod window;
 
-pub(crate) use packets::{Bounds, Dropped, Next, Packets};
+pub(crate) use packets::{Bounds, Dropped, HandedOver, Next, Packets};
 
 use crate::session::Order;
 use crate::wire::{Delivery, Version, set_packet_id};

@@ -103,9 +103,10 @@ impl Retained {
         fits
     }
 
-    /// Messages in the store.
-    pub(crate) fn len(&self) -> usize {
-        self.store.lock().topics.len()
+    /// Messages in the store, and their bytes.
+    pub(crate) fn size(&self) -> (usize, usize) {
+        let store = self.store.lock();
+        (store.topics.len(), store.bytes)
     }
 
     /// The next messages for a replay: up to `count` that match `filter` and come after `after`,

@@ -128,6 +128,15 @@ impl Log {
 }
 
 impl Log {
+    /// Bytes that are on their way, and how many may be.
+    pub(crate) fn fill(&self) -> (usize, usize) {
+        let total = self.flow.total as usize;
+        (
+            total.saturating_sub(self.flow.granted.available_permits()),
+            total,
+        )
+    }
+
     /// True when every record that was ever appended has been read by all shards.
     pub(crate) fn is_idle(&self) -> bool {
         self.flow.tickets.lock().open.is_empty()

@@ -116,16 +116,17 @@ impl Shard {
             return;
         };
         let subscriptions = gone.subscriptions.iter().enumerate();
-        let mut any = false;
+        let mut count = 0;
         for (number, subscription) in subscriptions {
             if let Some(subscription) = subscription {
                 state
                     .index
                     .remove(&subscription.filter, entry(slot, number));
-                any = true;
+                count += 1;
             }
         }
-        if any {
+        if count > 0 {
+            self.counters.open_subscriptions.less(count);
             state.recipients.forget();
         }
     }
@@ -171,6 +172,7 @@ impl Shard {
         }
         state.index.insert(&subscription.filter, entry(number, at));
         state.recipients.forget();
+        self.counters.open_subscriptions.one();
         match slot.subscriptions.get_mut(at) {
             Some(place) => *place = Some(subscription),
             None => slot.subscriptions.push(Some(subscription)),
@@ -192,6 +194,7 @@ impl Shard {
         };
         if let Some(gone) = slot.subscriptions[at].take() {
             state.index.remove(&gone.filter, entry(number, at));
+            self.counters.open_subscriptions.one_less();
         }
         state.recipients.forget();
         true

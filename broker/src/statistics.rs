@@ -1,22 +1,37 @@
 //! Counters of what the gate did.
 
+mod decisions;
+
+pub use decisions::{Decisions, Outcome, Stage};
+
 use crate::retained::Retained;
+use crate::router::Log;
+use decisions::DecisionCounters;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 macro_rules! counters {
-    ($($(#[$doc:meta])* $name:ident,)*) => {
+    (
+        counted { $($(#[$doc:meta])* $name:ident,)* }
+        looked_up { $($(#[$looked_doc:meta])* $looked_up:ident,)* }
+    ) => {
         /// What a gate did since it was started. `open_*` are how many there are now.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
         pub struct Statistics {
             $($(#[$doc])* pub $name: u64,)*
+            $($(#[$looked_doc])* pub $looked_up: u64,)*
+            /// What it said yes and no to.
+            pub decisions: Decisions,
         }
 
         impl Statistics {
-            /// Each counter with its name.
+            /// Each number with its name, but for the decisions.
             #[must_use]
             pub fn entries(&self) -> Vec<(&'static str, u64)> {
-                vec![$((stringify!($name), self.$name),)*]
+                vec![
+                    $((stringify!($name), self.$name),)*
+                    $((stringify!($looked_up), self.$looked_up),)*
+                ]
             }
         }
 
@@ -24,85 +39,149 @@ macro_rules! counters {
         #[derive(Debug, Default)]
         pub(crate) struct Counters {
             $(pub(crate) $name: Counter,)*
+            decisions: DecisionCounters,
         }
 
         impl Counters {
-            pub(crate) fn read(&self) -> Statistics {
-                Statistics { $($name: self.$name.0.load(Ordering::Relaxed),)* }
+            fn read(&self) -> Statistics {
+                Statistics {
+                    $($name: self.$name.read(),)*
+                    decisions: self.decisions.read(),
+                    ..Statistics::default()
+                }
             }
         }
     };
 }
 
 counters! {
-    /// Connections that were accepted.
-    connections,
-    /// Connections that were closed unread, because a bound on connections was reached.
-    refused_connections,
-    /// Connections that are open.
-    open_connections,
-    /// CONNECTs that were accepted.
-    sessions,
-    /// Sessions that are open.
-    open_sessions,
-    /// PUBLISH packets received.
-    received_messages,
-    /// Bytes received.
-    received_bytes,
-    /// PUBLISH packets handed to sockets.
-    sent_messages,
-    /// Bytes handed to sockets.
-    sent_bytes,
-    /// Messages dropped because the reader was too slow.
-    dropped_slow,
-    /// Messages dropped because the right to read them ended while they were queued.
-    dropped_ended,
-    /// Messages dropped because they expired while they were queued.
-    dropped_expired,
-    /// Messages dropped because they were larger than the reader accepts.
-    dropped_too_large,
-    /// Retained messages in the store now.
-    retained_messages,
-    /// Retained messages that found no room in the store.
-    dropped_retained,
-    /// CONNECTs refused: wrong password, suspended, too many, not ready.
-    denied_connects,
-    /// Filters of SUBSCRIBEs refused for want of a right.
-    denied_subscribes,
-    /// Messages refused for want of a right.
-    denied_publishes,
-    /// Wills not published for want of a right.
-    denied_wills,
-    /// Sessions cut because the login was suspended or its password changed.
-    cut_sessions,
-    /// Sessions cut because they let QoS 1 messages pile up, or stopped reading in mid-message
-    /// until the right ended.
-    cut_slow_sessions,
-    /// Sessions closed for breaking the protocol.
-    faulty_sessions,
-    /// Sessions ended by a panic. Each is a defect.
-    panicked_sessions,
-    /// Batch records that were served without the log, because it was idle.
-    served_at_once,
-    /// Batch records that the log dropped before a shard had read them. Each is a defect.
-    lost_records,
+    counted {
+        /// Connections that were accepted.
+        connections,
+        /// Connections that were closed unread, because a bound on connections was reached.
+        refused_connections,
+        /// Connections that are open.
+        open_connections,
+        /// CONNECTs that were accepted.
+        sessions,
+        /// Sessions that are open.
+        open_sessions,
+        /// Subscriptions of all sessions.
+        open_subscriptions,
+        /// PUBLISH packets received.
+        received_messages,
+        /// Bytes of their payloads.
+        received_payload_bytes,
+        /// Bytes received.
+        received_bytes,
+        /// PUBLISH packets handed to sockets.
+        sent_messages,
+        /// Bytes handed to sockets.
+        sent_bytes,
+        /// Messages handed to sockets that may have been taken at or after the end of the right they
+        /// needed: the clock, read again after a socket took bytes, had reached the earliest end
+        /// in them.
+        late_messages,
+        /// How far beyond it the clock was, at most, in milliseconds.
+        largest_lateness_ms,
+        /// Messages dropped because the reader was too slow.
+        dropped_slow,
+        /// Messages dropped because the right to read them ended while they were queued.
+        dropped_ended,
+        /// Messages that a subscription asked for and no right allows. They were never queued.
+        withheld_messages,
+        /// Those that a right would have allowed that was over already.
+        withheld_ended,
+        /// Messages dropped because they expired while they were queued.
+        dropped_expired,
+        /// Messages dropped because they were larger than the reader accepts.
+        dropped_too_large,
+        /// Retained messages that found no room in the store.
+        dropped_retained,
+        /// Sessions cut because the login was suspended or its password changed.
+        cut_sessions,
+        /// Sessions cut because they let QoS 1 messages pile up, or stopped reading in mid-message
+        /// until the right ended.
+        cut_slow_sessions,
+        /// Sessions closed for breaking the protocol.
+        faulty_sessions,
+        /// Sessions ended by a panic. Each is a defect.
+        panicked_sessions,
+        /// Batch records that were served without the log, because it was idle.
+        served_at_once,
+        /// Batch records that the log dropped before a shard had read them. Each is a defect.
+        lost_records,
+    }
+    looked_up {
+        /// Retained messages in the store now.
+        retained_messages,
+        /// CONNECTs refused.
+        denied_connects,
+        /// Filters of SUBSCRIBEs refused, for want of a right or for a limit.
+        denied_subscribes,
+        /// Messages refused, for want of a right or for a limit.
+        denied_publishes,
+        /// Wills not published, for want of a right or for a limit.
+        denied_wills,
+        /// Bytes of retained messages in the store now, with what keeping them costs.
+        retained_bytes,
+        /// Bytes of published messages on their way to the shards now.
+        log_bytes,
+        /// Most of them: publishers wait beyond it.
+        log_bytes_bound,
+    }
 }
 
 /// Reads a gate's counters from anywhere.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct StatisticsReader {
     pub(crate) counters: Arc<Counters>,
     pub(crate) retained: Arc<Retained>,
+    pub(crate) log: Log,
 }
 
 impl StatisticsReader {
     /// What the gate did up to now.
     #[must_use]
     pub fn read(&self) -> Statistics {
+        let mut read = self.counters.read();
+        let decisions = &mut read.decisions;
+        // What is counted anyway is not counted twice.
+        decisions.set(Stage::Connect, Outcome::Permitted, read.sessions);
+        decisions.set(Stage::Deliver, Outcome::Permitted, read.sent_messages);
+        decisions.set(
+            Stage::Deliver,
+            Outcome::Ended,
+            read.dropped_ended + read.withheld_ended,
+        );
+        decisions.set(Stage::Deliver, Outcome::NoRight, read.withheld_messages);
+        let decisions = read.decisions;
+        let (retained_messages, retained_bytes) = self.retained.size();
+        let (log_bytes, log_bytes_bound) = self.log.fill();
         Statistics {
-            retained_messages: self.retained.len() as u64,
-            ..self.counters.read()
+            denied_connects: decisions.denied(Stage::Connect),
+            denied_subscribes: decisions.denied(Stage::Subscribe),
+            denied_publishes: decisions.denied(Stage::Publish),
+            denied_wills: decisions.denied(Stage::Will),
+            retained_messages: retained_messages as u64,
+            retained_bytes: retained_bytes as u64,
+            log_bytes: log_bytes as u64,
+            log_bytes_bound: log_bytes_bound as u64,
+            ..read
         }
+    }
+}
+
+impl std::fmt::Debug for StatisticsReader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("StatisticsReader(..)")
+    }
+}
+
+impl Counters {
+    /// Counts a yes or a no.
+    pub(crate) fn decided(&self, stage: Stage, outcome: impl Into<Outcome>) {
+        self.decisions.add(stage, outcome.into(), 1);
     }
 }
 
@@ -123,6 +202,20 @@ impl Counter {
 
     /// Of an `open_*` counter only.
     pub(crate) fn one_less(&self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.less(1);
+    }
+
+    /// Of an `open_*` counter only.
+    pub(crate) fn less(&self, count: u64) {
+        self.0.fetch_sub(count, Ordering::Relaxed);
+    }
+
+    /// Of a `largest_*` counter only.
+    pub(crate) fn at_least(&self, value: u64) {
+        self.0.fetch_max(value, Ordering::Relaxed);
+    }
+
+    fn read(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
     }
 }

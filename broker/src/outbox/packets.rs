@@ -75,6 +75,28 @@ pub(crate) enum Next<'a> {
     Cut,
 }
 
+/// Messages that were handed over whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct HandedOver {
+    pub(crate) messages: u64,
+    /// The earliest end of their rights.
+    pub(crate) ends: Timestamp,
+}
+
+impl HandedOver {
+    pub(crate) const NOTHING: Self = Self {
+        messages: 0,
+        ends: Timestamp::FOREVER,
+    };
+
+    fn add(&mut self, messages: u32, until: Timestamp) {
+        if messages != 0 {
+            self.messages += u64::from(messages);
+            self.ends = self.ends.min(until);
+        }
+    }
+}
+
 /// Messages that were dropped instead of handed over.
 #[derive(Debug, PartialEq, Eq, Default)]
 pub(crate) struct Dropped {
@@ -216,9 +238,9 @@ impl Packets {
         self.sealed = count;
     }
 
-    /// Tells that the sealed piece has left; returns how many bytes it had, and how many messages
-    /// are thereby complete.
-    pub(crate) fn unseal(&mut self) -> (usize, u64) {
+    /// Tells that the sealed piece has left; returns how many bytes it had, and the messages
+    /// that are thereby complete.
+    pub(crate) fn unseal(&mut self) -> (usize, HandedOver) {
         let count = std::mem::take(&mut self.sealed);
         (count, self.handed_over(count))
     }
@@ -245,16 +267,16 @@ impl Packets {
         end.min(self.start + self.part + ONE_WRITE)
     }
 
-    /// Tells that the first `count` of the bytes were handed over; returns how many messages
-    /// are thereby complete.
-    pub(crate) fn handed_over(&mut self, count: usize) -> u64 {
-        let mut messages = 0;
+    /// Tells that the first `count` of the bytes were handed over; returns the messages that are
+    /// thereby complete.
+    pub(crate) fn handed_over(&mut self, count: usize) -> HandedOver {
+        let mut complete = HandedOver::NOTHING;
         self.part += count;
         while let Some(first) = self.segments.front_mut() {
             if self.part >= first.bytes {
                 self.part -= first.bytes;
                 self.start += first.bytes;
-                messages += u64::from(first.messages);
+                complete.add(first.messages, first.until);
                 self.segments.pop_front();
                 continue;
             }
@@ -267,7 +289,7 @@ impl Packets {
                 }
                 let message = u32::from(packet[0] >> 4 == 3);
                 first.messages -= message;
-                messages += u64::from(message);
+                complete.add(message, first.until);
                 first.bytes -= length;
                 self.start += length;
                 self.part -= length;
@@ -277,7 +299,7 @@ impl Packets {
         if self.segments.is_empty() {
             self.release();
         }
-        messages
+        complete
     }
 
     /// Moves the first packet into `other`; `prepare` may change its bytes there.
@@ -403,7 +425,7 @@ mod tests {
                     let piece = &bytes[..bytes.len().min(piece)];
                     out.extend_from_slice(piece);
                     let count = piece.len();
-                    sent += packets.handed_over(count);
+                    sent += packets.handed_over(count).messages;
                 }
                 Next::Empty => return (out, sent, dropped),
                 Next::Sealed | Next::Cut => panic!("cut"),
@@ -439,7 +461,13 @@ mod tests {
             packets.next(Timestamp(9), V5, &mut dropped),
             Next::Bytes(_)
         ));
-        assert_eq!(packets.handed_over(first + 3), 1);
+        assert_eq!(
+            packets.handed_over(first + 3),
+            HandedOver {
+                messages: 1,
+                ends: Timestamp(10)
+            }
+        );
         assert_eq!(packets.next(Timestamp(10), V5, &mut dropped), Next::Cut);
         assert_eq!(dropped, Dropped::default());
     }
@@ -463,7 +491,8 @@ mod tests {
             packets.sealed = 0;
         }
         packets.seal(2 * one);
-        assert_eq!(packets.unseal(), (2 * one, 2));
+        let (bytes, complete) = packets.unseal();
+        assert_eq!((bytes, complete.messages), (2 * one, 2));
         assert_eq!(dropped, Dropped::default());
         assert_eq!(packets.next(Timestamp(10), V5, &mut dropped), Next::Cut);
     }
@@ -479,7 +508,8 @@ mod tests {
         packets.seal(2 * one);
         packets.keep_begun();
         assert_eq!(packets.len(), 3 * one - 1);
-        assert_eq!(packets.unseal(), (2 * one, 2));
+        let (bytes, complete) = packets.unseal();
+        assert_eq!((bytes, complete.messages), (2 * one, 2));
         let (out, sent, _) = drain(&mut packets, 0, 1_000);
         assert_eq!((out.len(), sent), (one - 1, 1));
         packets.push_message(&delivery("a", None), until(30));

@@ -7,7 +7,7 @@ use super::publishing::{Aliases, Permits, Unacknowledged};
 use super::replay::Replay;
 use super::{Handle, Order};
 use crate::limits::ClientLimits;
-use crate::outbox::{Dropped, Next, Packets};
+use crate::outbox::{Dropped, HandedOver, Next, Packets};
 use crate::record::RecordWriter;
 use crate::socket::Socket;
 use crate::wire::{Version, WillRequest, disconnect};
@@ -58,6 +58,8 @@ pub(super) struct Connection {
     pub(super) record: RecordWriter,
     /// How many PUBLISH packets were read and not counted yet.
     pub(super) received: u64,
+    /// Bytes of their payloads.
+    pub(super) received_payload: u64,
 }
 
 /// What the handshake agreed on.
@@ -74,8 +76,7 @@ pub(super) struct Terms {
 /// What the socket took.
 struct Gone {
     bytes: usize,
-    /// PUBLISH packets that are thereby complete.
-    messages: u64,
+    complete: HandedOver,
     /// True when it takes no more just now.
     blocked: bool,
 }
@@ -107,6 +108,7 @@ impl Connection {
             deadline: patience.map(|it| Box::pin(tokio::time::sleep(it))),
             record: RecordWriter::default(),
             received: 0,
+            received_payload: 0,
         }
     }
 
@@ -240,11 +242,11 @@ impl Connection {
         self.count_dropped(&mut dropped, now);
         let Gone {
             bytes,
-            messages,
+            complete,
             blocked,
         } = gone?;
+        self.count_sent(complete);
         let counters = &self.attached.context.counters;
-        counters.sent_messages.add(messages);
         counters.sent_bytes.add(bytes as u64);
         let left = self.writing.len();
         self.gone += (before - left) as u64;
@@ -254,29 +256,44 @@ impl Connection {
     }
 
     fn hand_over(&mut self, now: Timestamp, dropped: &mut Dropped) -> Result<Gone, End> {
-        let (bytes, messages, blocked) = match self.writing.next(now, self.version, dropped) {
-            Next::Empty => (0, 0, false),
+        let (bytes, complete, blocked) = match self.writing.next(now, self.version, dropped) {
+            Next::Empty => (0, HandedOver::NOTHING, false),
             Next::Cut => return Err(End::HalfSent),
             Next::Bytes(bytes) => {
                 let handed = self.socket.try_write(bytes).map_err(|_| End::Lost)?;
-                let messages = self.writing.handed_over(handed.left);
+                let complete = self.writing.handed_over(handed.left);
                 self.writing.seal(handed.sealed);
-                (handed.left, messages, handed.blocked)
+                (handed.left, complete, handed.blocked)
             }
             Next::Sealed => {
                 if !self.socket.try_send_sealed().map_err(|_| End::Lost)? {
-                    (0, 0, true)
+                    (0, HandedOver::NOTHING, true)
                 } else {
-                    let (bytes, messages) = self.writing.unseal();
-                    (bytes, messages, false)
+                    let (bytes, complete) = self.writing.unseal();
+                    (bytes, complete, false)
                 }
             }
         };
         Ok(Gone {
             bytes,
-            messages,
+            complete,
             blocked,
         })
+    }
+
+    /// Counts what was handed over, and looks at the clock again: nothing may have been too late.
+    fn count_sent(&self, complete: HandedOver) {
+        let context = &self.attached.context;
+        context.counters.sent_messages.add(complete.messages);
+        if complete.ends == Timestamp::FOREVER {
+            return;
+        }
+        let after = context.clock.now();
+        if complete.ends <= after {
+            let late = after.millis_since(complete.ends);
+            context.counters.late_messages.add(complete.messages);
+            context.counters.largest_lateness_ms.at_least(late);
+        }
     }
 
     /// Counts what was dropped, and lets what waited for its identifiers go.

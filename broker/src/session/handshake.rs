@@ -8,6 +8,7 @@ use crate::limits::ClientLimits;
 use crate::listener::{Admission, reached};
 use crate::login::LoginRefused;
 use crate::socket::Socket;
+use crate::statistics::{Outcome, Stage};
 use crate::wire::{
     Accepted, ConnectError, ConnectRequest, Fault, PacketKind, Reason, Version, accept_connect,
     cut, refuse_connect, refuse_level,
@@ -71,7 +72,8 @@ pub(super) async fn shake(
             Some(session)
         }
         Err(Refusal { reason, why }) => {
-            context.counters.denied_connects.one();
+            let outcome = Outcome::of_connect(reason);
+            context.counters.decided(Stage::Connect, outcome);
             let mut answer = vec![];
             refuse_connect(&mut answer, version, reason, &why);
             say(&mut socket, &answer).await;
@@ -112,7 +114,8 @@ async fn read_connect(socket: &mut Socket, context: &Context) -> Option<(Connect
                 Some((request, rest))
             }
             Err(ConnectError::Level(level)) => {
-                context.counters.denied_connects.one();
+                let counters = &context.counters;
+                counters.decided(Stage::Connect, Outcome::Unsupported);
                 let mut answer = vec![];
                 refuse_level(&mut answer, level);
                 say(socket, &answer).await;

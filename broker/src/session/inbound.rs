@@ -32,6 +32,9 @@ impl Connection {
             counters
                 .received_messages
                 .add(std::mem::take(&mut self.received));
+            counters
+                .received_payload_bytes
+                .add(std::mem::take(&mut self.received_payload));
         }
         result
     }

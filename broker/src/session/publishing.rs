@@ -4,6 +4,7 @@ use super::connected::Connection;
 use super::end::End;
 use crate::decision::{self, Refusal};
 use crate::record::Message;
+use crate::statistics::{Outcome, Stage};
 use crate::wire::{Fault, Frame, Publish, PublishProperties, Version, acknowledge, refuse_publish};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -110,6 +111,7 @@ impl Connection {
     /// Takes a message, if the client may publish it at this moment.
     pub(super) fn handle_publish(&mut self, frame: &Frame<'_>, now: Timestamp) -> Result<(), End> {
         let publish = Publish::read(self.version, frame)?;
+        self.received_payload += publish.payload.len() as u64;
         if publish.qos == 1 {
             self.expect_acknowledgement()?;
         }
@@ -201,6 +203,8 @@ impl Connection {
         }
         let (view, subject) = (&self.attached.context.view, self.handle().subject);
         let permit = decision::permit_publish(view, self.limits(), subject, topic, now)?;
+        let counters = &self.attached.context.counters;
+        counters.decided(Stage::Publish, Outcome::Permitted);
         self.permits.add(topic, permit.until());
         Ok(())
     }
@@ -214,7 +218,8 @@ impl Connection {
     /// Drops a message: 5.0 is told why, 3.1.1 has no word for it and gets its acknowledgement
     /// (MQTT 3.1.1 §3.3.5).
     fn refuse(&mut self, packet_id: u16, refusal: &Refusal) {
-        self.attached.context.counters.denied_publishes.one();
+        let counters = &self.attached.context.counters;
+        counters.decided(Stage::Publish, refusal);
         match (packet_id, self.version) {
             (0, _) => {}
             (id, Version::V311) => self.answer(|out| acknowledge(out, id)),

@@ -5,6 +5,7 @@ use super::me::Me;
 use super::replay::Replay;
 use crate::decision;
 use crate::shard::Subscribed;
+use crate::statistics::{Outcome, Stage};
 use crate::wire::{
     Options, Reason, SubscribeRequest, UnsubscribeRequest, is_shared, subscribe_answer,
     unsubscribe_answer,
@@ -103,11 +104,13 @@ impl Connection {
         let permit =
             decision::permit_subscribe(&context.view, self.limits(), subject, &filter, self.now());
         match permit {
-            Ok(_permit) => Ok(filter),
+            Ok(_permit) => {
+                let counters = &context.counters;
+                counters.decided(Stage::Subscribe, Outcome::Permitted);
+                Ok(filter)
+            }
             Err(refusal) => {
-                if let decision::Refusal::Denied(_) = refusal {
-                    context.counters.denied_subscribes.one();
-                }
+                context.counters.decided(Stage::Subscribe, &refusal);
                 Err(Refusal {
                     reason: refusal.reason(),
                     why: refusal.to_string(),

@@ -4,6 +4,7 @@ use super::Handle;
 use crate::decision;
 use crate::gate::Context;
 use crate::record::{Message, RecordWriter};
+use crate::statistics::{Outcome, Stage};
 use crate::wire::WillRequest;
 use tanglegate_core::TopicName;
 
@@ -11,15 +12,14 @@ use tanglegate_core::TopicName;
 /// the session ends with its connection, and the will with the session.
 pub(super) async fn publish(context: &Context, handle: &Handle, will: WillRequest) {
     let now = context.clock.now();
-    let permitted = match TopicName::parse(&will.topic) {
-        Ok(topic) => {
-            let limits = context.limits.of(handle.subject);
-            decision::permit_publish(&context.view, limits, handle.subject, &topic, now).is_ok()
-        }
-        Err(_) => false,
+    let counters = &context.counters;
+    let Ok(topic) = TopicName::parse(&will.topic) else {
+        return counters.decided(Stage::Will, Outcome::Unsupported);
     };
-    if !permitted {
-        return context.counters.denied_wills.one();
+    let limits = context.limits.of(handle.subject);
+    match decision::permit_publish(&context.view, limits, handle.subject, &topic, now) {
+        Ok(_permit) => counters.decided(Stage::Will, Outcome::Permitted),
+        Err(refusal) => return counters.decided(Stage::Will, &refusal),
     }
     let mut record = RecordWriter::default();
     let message = Message {

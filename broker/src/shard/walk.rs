@@ -17,6 +17,8 @@ use tanglegate_core::Timestamp;
 struct Tally {
     slow: u64,
     too_large: u64,
+    withheld: u64,
+    withheld_ended: u64,
     no_room_to_retain: u64,
 }
 
@@ -83,6 +85,8 @@ impl<'a> Walk<'a> {
         self.wakers.into_iter().for_each(Waker::wake);
         counters.dropped_slow.add(self.tally.slow);
         counters.dropped_too_large.add(self.tally.too_large);
+        counters.withheld_messages.add(self.tally.withheld);
+        counters.withheld_ended.add(self.tally.withheld_ended);
         counters.dropped_retained.add(self.tally.no_room_to_retain);
     }
 }
@@ -156,6 +160,10 @@ impl State {
                 if !bearable {
                     slot.outbox.order(Order::TooSlow);
                 }
+            } else if recipient.until == Timestamp(0) {
+                tally.withheld += u64::from(serving.run.count);
+            } else {
+                tally.withheld_ended += u64::from(serving.run.count);
             }
         }
     }
