@@ -17,6 +17,11 @@
 
 mod access;
 mod alarm;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "outboxes and sessions take from it")
+)]
+mod budget;
 mod clock;
 mod decision;
 #[cfg(any(test, fuzzing))]
@@ -36,6 +41,7 @@ pub mod login;
 mod message;
 mod outbox;
 mod passing;
+mod rate;
 mod record;
 mod registry;
 mod retained;
@@ -52,4 +58,5 @@ pub use clock::{Clock, ManualClock};
 pub use gate::{Gate, GateError, Settings};
 pub use inquiry::{Answer, Asked, Inquiry};
 pub use limits::{ClientLimits, Limits};
+pub use rate::Rate;
 pub use statistics::{Decisions, Outcome, Stage, Statistics, StatisticsReader};

@@ -1,5 +1,6 @@
 //! Bounds on everything that a client can make the gate hold or do.
 
+use crate::rate::Rate;
 use std::time::Duration;
 use tanglegate_core::SubscriberId;
 
@@ -26,6 +27,11 @@ pub struct Limits {
     pub retained_bytes: usize,
     /// Bytes of published messages on their way to the shards; publishers wait beyond it.
     pub log_bytes: usize,
+    /// Bytes that all clients with a login make the gate hold together: queued messages, packets
+    /// that came in part, wills, aliases. A client gets no more than is left for the others.
+    pub known_bytes: usize,
+    /// The same of all clients without one.
+    pub anonymous_bytes: usize,
     /// What a client with a login may do.
     pub known: ClientLimits,
     /// What a client without one may do.
@@ -46,6 +52,16 @@ pub struct ClientLimits {
     /// Bytes queued for the client. Beyond it QoS 0 messages are dropped; a client that lets
     /// QoS 1 messages pile up to it is disconnected.
     pub queued_bytes: usize,
+    /// Messages queued for the client, with the same consequences.
+    pub queued_messages: usize,
+    /// Time for which the client's socket may take nothing while something waits; then the
+    /// connection is over, whatever the client still sends.
+    pub stalled: Duration,
+    /// PUBLISH, SUBSCRIBE, UNSUBSCRIBE and PINGREQ packets from the client. One that sends more is
+    /// read from more slowly; `None` is as many as it likes.
+    pub requests: Option<Rate>,
+    /// Bytes of those packets.
+    pub request_bytes: Option<Rate>,
     /// QoS 1 messages in flight, each way.
     pub in_flight: u16,
     /// Longest keep-alive, if there is one. A 5.0 client that asks for more, or for none, is told
@@ -70,6 +86,8 @@ impl Default for Limits {
             retained_messages: 100_000,
             retained_bytes: 64 << 20,
             log_bytes: 8 << 20,
+            known_bytes: 512 << 20,
+            anonymous_bytes: 64 << 20,
             known: ClientLimits::known(),
             anonymous: ClientLimits::anonymous(),
         }
@@ -97,6 +115,10 @@ impl ClientLimits {
             topic_levels: 64,
             topic_bytes: 8 << 10,
             queued_bytes: 4 << 20,
+            queued_messages: 100_000,
+            stalled: Duration::from_secs(60),
+            requests: None,
+            request_bytes: None,
             in_flight: 1_024,
             keep_alive: None,
             topic_aliases: 16,
@@ -113,6 +135,10 @@ impl ClientLimits {
             topic_levels: 16,
             topic_bytes: 1 << 10,
             queued_bytes: 256 << 10,
+            queued_messages: 1_000,
+            stalled: Duration::from_secs(60),
+            requests: Some(Rate::new(10, 100)),
+            request_bytes: Some(Rate::new(64 << 10, 256 << 10)),
             in_flight: 64,
             keep_alive: Some(Duration::from_secs(600)),
             topic_aliases: 16,

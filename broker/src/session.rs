@@ -7,6 +7,7 @@ mod handle;
 mod handshake;
 mod inbound;
 mod me;
+mod patience;
 mod publishing;
 mod replay;
 mod socket;

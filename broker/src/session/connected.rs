@@ -3,6 +3,7 @@
 use super::attached::Attached;
 use super::end::End;
 use super::me::Me;
+use super::patience::Patience;
 use super::publishing::{Aliases, Permits, Unacknowledged};
 use super::replay::Replay;
 use super::{Handle, Order};
@@ -12,11 +13,10 @@ use crate::record::RecordWriter;
 use crate::socket::Socket;
 use crate::wire::{Version, WillRequest, disconnect};
 use std::collections::VecDeque;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tanglegate_core::{Rights, Timestamp};
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
 /// Bytes of answers that may wait for the client before nothing more is read from it.
 const ANSWERS: usize = 64 << 10;
@@ -34,8 +34,6 @@ pub(super) struct Connection {
     pub(super) packet_bytes: usize,
     /// False when the client does not want reason strings.
     pub(super) explains: bool,
-    /// Silence after which the connection is over.
-    pub(super) patience: Option<Duration>,
     pub(super) will: Option<Box<WillRequest>>,
     /// The beginning of a packet whose rest was not read yet.
     pub(super) partial: Vec<u8>,
@@ -52,8 +50,7 @@ pub(super) struct Connection {
     pub(super) unacknowledged: Unacknowledged,
     pub(super) replays: VecDeque<Replay>,
     pub(super) me: Me,
-    pub(super) last_heard: Instant,
-    pub(super) deadline: Option<Pin<Box<Sleep>>>,
+    pub(super) patience: Patience,
     /// Messages read since the last turn.
     pub(super) record: RecordWriter,
     /// How many PUBLISH packets were read and not counted yet.
@@ -84,14 +81,14 @@ struct Gone {
 impl Connection {
     /// A session whose CONNACK is on its way.
     pub(super) fn new(socket: Socket, attached: Attached, terms: Terms) -> Self {
-        let patience = terms.keep_alive.map(|it| it * 3 / 2);
+        let limits = attached.context.limits.of(attached.handle.subject);
+        let patience = Patience::new(terms.keep_alive, limits, Instant::now());
         Self {
             socket,
             attached,
             version: terms.version,
             packet_bytes: terms.packet_bytes as usize,
             explains: terms.explains,
-            patience,
             will: terms.will,
             partial: terms.rest,
             writing: Packets::default(),
@@ -104,8 +101,7 @@ impl Connection {
             unacknowledged: Unacknowledged::default(),
             replays: VecDeque::new(),
             me: Me::default(),
-            last_heard: Instant::now(),
-            deadline: patience.map(|it| Box::pin(tokio::time::sleep(it))),
+            patience,
             record: RecordWriter::default(),
             received: 0,
             received_payload: 0,
@@ -145,7 +141,12 @@ impl Connection {
         }
         let woken = self.wait(more).await;
         if woken.timer {
-            self.check_patience()?;
+            let was_paused = self.patience.is_paused();
+            self.patience.check()?;
+            if was_paused && !self.patience.is_paused() {
+                // What was read and left lying.
+                self.handle_rest()?;
+            }
         }
         if woken.readable {
             self.read()?;
@@ -246,6 +247,7 @@ impl Connection {
             blocked,
         } = gone?;
         self.count_sent(complete);
+        self.patience.wrote(bytes, !blocked);
         let counters = &self.attached.context.counters;
         counters.sent_bytes.add(bytes as u64);
         let left = self.writing.len();
@@ -324,18 +326,6 @@ impl Connection {
         self.answers < ANSWERS
     }
 
-    fn check_patience(&mut self) -> Result<(), End> {
-        let (Some(patience), Some(deadline)) = (self.patience, &mut self.deadline) else {
-            return Ok(());
-        };
-        let end = self.last_heard + patience;
-        if end <= Instant::now() {
-            return Err(End::Silent);
-        }
-        deadline.as_mut().reset(end);
-        Ok(())
-    }
-
     /// Takes leave.
     pub(super) async fn finish(mut self, end: End) {
         self.count_end(end);
@@ -356,7 +346,9 @@ impl Connection {
         let counters = &self.attached.context.counters;
         match end {
             End::Ordered(order) if order.is_cut() => counters.cut_sessions.one(),
-            End::Ordered(Order::TooSlow) | End::HalfSent => counters.cut_slow_sessions.one(),
+            End::Ordered(Order::TooSlow) | End::HalfSent | End::Stalled => {
+                counters.cut_slow_sessions.one();
+            }
             End::Fault(_) => counters.faulty_sessions.one(),
             _ => {}
         }

@@ -61,6 +61,8 @@ pub(super) enum End {
     HalfSent,
     /// Nothing was heard for too long ([MQTT-3.1.2-22]).
     Silent,
+    /// The socket took nothing for too long, though there was something for the client.
+    Stalled,
     /// The client broke the protocol.
     Fault(Fault),
     /// The gate ended it.
@@ -73,7 +75,12 @@ impl End {
     /// What to tell a 5.0 client, where there is somebody to tell.
     pub(super) fn farewell(self) -> Option<(Reason, String)> {
         match self {
-            Self::Goodbye | Self::GoodbyeWithWill | Self::Lost | Self::HalfSent => None,
+            Self::Goodbye
+            | Self::GoodbyeWithWill
+            | Self::Lost
+            | Self::HalfSent
+            // What waits already would have to be taken first.
+            | Self::Stalled => None,
             Self::Silent => {
                 let why = "nothing was heard for one and a half times the keep-alive";
                 Some((Reason::KeepAliveTimeout, why.to_owned()))

@@ -10,7 +10,6 @@ use crate::wire::{
 };
 use std::sync::Arc;
 use tanglegate_core::Timestamp;
-use tokio::time::Instant;
 
 impl Connection {
     /// Reads once and handles the packets that are complete.
@@ -22,11 +21,12 @@ impl Connection {
             self,
             |it| &mut it.socket,
             &mut partial,
+            self.patience.sip(),
             Self::handle_packets,
         );
         self.partial = partial;
         if new > 0 {
-            self.last_heard = Instant::now();
+            self.patience.heard();
             let counters = &self.attached.context.counters;
             counters.received_bytes.add(new as u64);
             counters
@@ -60,8 +60,12 @@ impl Connection {
                 Err(fault) => return (used, Err(fault.into())),
             };
             used += frame.whole.len();
+            self.patience.charge(&frame);
             if let Err(end) = self.handle_packet(&frame, now) {
                 return (used, Err(end));
+            }
+            if self.patience.is_paused() {
+                return (used, Ok(()));
             }
         }
     }

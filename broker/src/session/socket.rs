@@ -15,7 +15,7 @@ thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; CHUNK]);
 }
 
-/// Reads once behind `partial`, the beginning of a packet, and lends the bytes to `handle` if
+/// Reads once, `most` bytes, behind `partial`, the beginning of a packet, and lends the bytes to `handle` if
 /// any were new. `handle` returns how many it used, and the rest stays in `partial`.
 ///
 /// `source` is lent to both in turn. Returns how many bytes were new, and what `handle` said.
@@ -23,11 +23,12 @@ pub(super) fn read_once<S>(
     source: &mut S,
     socket: impl Fn(&mut S) -> &mut Socket,
     partial: &mut Vec<u8>,
+    most: usize,
     handle: impl FnOnce(&mut S, &[u8]) -> (usize, Result<(), End>),
 ) -> (usize, Result<(), End>) {
     let held = partial.len();
     if held > SHORT {
-        partial.resize(held + CHUNK, 0);
+        partial.resize(held + CHUNK.min(most), 0);
         let read = read(socket(source), &mut partial[held..]);
         partial.truncate(held + read.unwrap_or(0));
         return match read {
@@ -41,7 +42,8 @@ pub(super) fn read_once<S>(
     }
     SCRATCH.with_borrow_mut(|scratch| {
         scratch[..held].copy_from_slice(partial);
-        match read(socket(source), &mut scratch[held..]) {
+        let end = CHUNK.min(held.saturating_add(most));
+        match read(socket(source), &mut scratch[held..end]) {
             Ok(0) => (0, Ok(())),
             Err(end) => (0, Err(end)),
             Ok(new) => {

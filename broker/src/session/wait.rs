@@ -2,7 +2,7 @@
 //! keep-alive without a future of its own for each.
 
 use super::connected::Connection;
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::task::{Context, Poll};
 
 /// Why the session woke up.
@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 pub(super) struct Woken {
     /// There is something to read, or the connection is over.
     pub(super) readable: bool,
-    /// The keep-alive may be over.
+    /// A deadline of the client may have passed.
     pub(super) timer: bool,
     /// The outbox, the rights or the socket's room for writing have changed.
     other: bool,
@@ -39,12 +39,10 @@ impl Connection {
             woken.other |= self.socket.poll_writable(cx).is_ready();
         }
         // A client that does not take its answers gets no more questions answered.
-        if self.answers_are_taken() {
+        if self.answers_are_taken() && !self.patience.is_paused() {
             woken.readable = self.socket.poll_readable(cx).is_ready();
         }
-        if let Some(deadline) = &mut self.deadline {
-            woken.timer = deadline.as_mut().poll(cx).is_ready();
-        }
+        woken.timer = self.patience.poll(cx).is_ready();
         if woken == Woken::default() {
             Poll::Pending
         } else {

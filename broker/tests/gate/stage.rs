@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 use tanglegate_broker::login::{Cost, make_verifier};
-use tanglegate_broker::{AccessView, Clock, Gate, Limits, ManualClock, Settings, Statistics};
+use tanglegate_broker::{
+    AccessView, ClientLimits, Clock, Gate, Limits, ManualClock, Settings, Statistics,
+};
 use tanglegate_core::{
     Access, Acl, Address, Audience, Digest, Event, Nanos, Offer, OfferId, PaymentId, Position,
     Recorded, Rule, RuleId, SubscriberId, Tariff, Timestamp, TopicFilter, Username,
@@ -44,7 +46,17 @@ impl Stage {
     }
 
     /// A gate whose log was not replayed yet.
-    pub(crate) async fn not_ready(limits: Limits) -> Self {
+    ///
+    /// Clients without a login may ask as much as they like, unless the test has other plans: at
+    /// their usual rate most tests would take minutes.
+    pub(crate) async fn not_ready(mut limits: Limits) -> Self {
+        let usual = ClientLimits::anonymous();
+        if limits.anonymous.requests == usual.requests {
+            limits.anonymous.requests = None;
+        }
+        if limits.anonymous.request_bytes == usual.request_bytes {
+            limits.anonymous.request_bytes = None;
+        }
         let (clock, hand) = Clock::manual(START);
         let view = AccessView::new();
         let settings = Settings {

@@ -1,0 +1,218 @@
+//! Memory that many clients share: bounded for all of them together, and shared out so that
+//! nobody can use up what the others need.
+//!
+//! A [`Share`] is one client's part. It lies where the client's bytes lie, under the same lock,
+//! and takes from the budget in chunks: a message that fits into what its client holds already
+//! touches nothing that other threads touch. The first [`FREE`] bytes of each client are its own
+//! and not counted here; they belong to what a connection costs at rest.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Bytes that every client may hold whatever the others do.
+pub(crate) const FREE: usize = 1 << 10;
+/// Bytes taken at a time, where there are as many.
+const CHUNK: usize = 4 << 10;
+
+/// What all clients of one kind may hold together, in bytes.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    most: usize,
+    taken: AtomicUsize,
+}
+
+/// What one client holds. Given back when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Share {
+    budget: Arc<Budget>,
+    /// Bytes taken from the budget; those in use beyond [`FREE`] are among them.
+    taken: usize,
+    used: usize,
+}
+
+impl Budget {
+    /// A budget of `most` bytes.
+    pub(crate) fn new(most: usize) -> Self {
+        Self {
+            most,
+            taken: AtomicUsize::new(0),
+        }
+    }
+
+    /// Bytes that clients have taken.
+    pub(crate) fn taken(&self) -> usize {
+        self.taken.load(Ordering::Relaxed)
+    }
+
+    /// Takes `more` bytes for somebody who has `taken` of them, unless he then had more than was
+    /// left for all others. So a few never use the budget up: of n clients that take all they
+    /// can get, each gets as much as is left then, and the next one gets half of that.
+    fn take(&self, more: usize, taken: usize) -> bool {
+        let fits = |all: usize| {
+            let left = self.most.checked_sub(all)?.checked_sub(more)?;
+            (taken + more <= left).then_some(all + more)
+        };
+        let (set, read) = (Ordering::Relaxed, Ordering::Relaxed);
+        self.taken.fetch_update(set, read, fits).is_ok()
+    }
+
+    fn give(&self, bytes: usize) {
+        if bytes != 0 {
+            self.taken.fetch_sub(bytes, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Share {
+    /// A share without anything in it.
+    pub(crate) fn new(budget: &Arc<Budget>) -> Self {
+        Self {
+            budget: Arc::clone(budget),
+            taken: 0,
+            used: 0,
+        }
+    }
+
+    /// Bytes in use.
+    pub(crate) fn used(&self) -> usize {
+        self.used
+    }
+
+    /// Uses `bytes` more; false, and nothing changes, when there are not as many.
+    #[must_use]
+    pub(crate) fn take(&mut self, bytes: usize) -> bool {
+        self.hold(self.used.saturating_add(bytes))
+    }
+
+    /// Uses `bytes` less.
+    ///
+    /// # Panics
+    /// When fewer are in use.
+    pub(crate) fn give(&mut self, bytes: usize) {
+        let left = self.used.checked_sub(bytes);
+        let left = left.expect("nobody gives back more than he has taken");
+        let _less = self.hold(left);
+    }
+
+    /// Uses `bytes` from now on; false, and nothing changes, when there are not as many. Less is
+    /// always granted.
+    #[must_use]
+    pub(crate) fn hold(&mut self, bytes: usize) -> bool {
+        let needed = bytes.saturating_sub(FREE);
+        if needed > self.taken && !self.grow(needed - self.taken) {
+            return false;
+        }
+        self.used = bytes;
+        // A little is kept, so that a queue that comes and goes does not ask each time.
+        if bytes == 0 || self.taken - needed >= 4 * CHUNK {
+            self.budget.give(self.taken - needed);
+            self.taken = needed;
+        }
+        true
+    }
+
+    fn grow(&mut self, more: usize) -> bool {
+        let chunks = more.next_multiple_of(CHUNK);
+        for more in [chunks, more] {
+            if self.budget.take(more, self.taken) {
+                self.taken += more;
+                return true;
+            }
+        }
+        false
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.budget.give(self.taken);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn budget(most: usize) -> Arc<Budget> {
+        Arc::new(Budget::new(most))
+    }
+
+    #[test]
+    fn the_first_bytes_are_everybodys_own() {
+        let budget = budget(0);
+        let mut share = Share::new(&budget);
+        assert!(share.take(FREE));
+        assert!(!share.take(1));
+        assert_eq!(share.used(), FREE);
+        share.give(FREE);
+        assert_eq!(budget.taken(), 0);
+    }
+
+    #[test]
+    fn nobody_takes_what_the_next_one_needs() {
+        let budget = budget(1 << 20);
+        let mut greedy: Vec<Share> = (0..9).map(|_| Share::new(&budget)).collect();
+        let mut any = true;
+        while any {
+            any = false;
+            for share in &mut greedy {
+                any |= share.take(100);
+            }
+        }
+        let mut next = Share::new(&budget);
+        assert!(next.take((1 << 20) / 20 - CHUNK), "{}", budget.taken());
+        for share in &greedy {
+            assert!(share.used() > (1 << 20) / 11, "{}", share.used());
+        }
+    }
+
+    #[test]
+    fn what_a_client_held_is_free_again_when_it_is_gone() {
+        let budget = budget(1 << 20);
+        let mut share = Share::new(&budget);
+        assert!(share.take(100_000));
+        assert!(budget.taken() >= 100_000 - FREE);
+        drop(share);
+        assert_eq!(budget.taken(), 0);
+    }
+
+    #[test]
+    fn a_queue_that_comes_and_goes_in_small_pieces_asks_seldom() {
+        let budget = budget(1 << 20);
+        let mut share = Share::new(&budget);
+        assert!(share.take(FREE + 1));
+        let taken = budget.taken();
+        for _ in 0..100 {
+            assert!(share.take(1_000));
+            share.give(1_000);
+        }
+        assert_eq!(budget.taken(), taken);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_taken_covers_what_is_used_and_stays_below_the_bound(
+            steps in prop::collection::vec((0usize..4, any::<bool>(), 0usize..20_000), 1..200)
+        ) {
+            let budget = budget(100_000);
+            let mut shares: Vec<Share> = (0..4).map(|_| Share::new(&budget)).collect();
+            for (who, takes, bytes) in steps {
+                let share = &mut shares[who];
+                let before = share.used();
+                if takes {
+                    let taken = share.take(bytes);
+                    prop_assert_eq!(share.used(), before + if taken { bytes } else { 0 });
+                } else {
+                    share.give(bytes.min(before));
+                }
+                let used: usize = shares.iter().map(|it| it.used().saturating_sub(FREE)).sum();
+                prop_assert!(used <= budget.taken() && budget.taken() <= 100_000);
+                let held: usize = shares.iter().map(|it| it.taken).sum();
+                prop_assert_eq!(held, budget.taken());
+            }
+            drop(shares);
+            prop_assert_eq!(budget.taken(), 0);
+        }
+    }
+}
