@@ -50,6 +50,12 @@ mod session;
 mod shard;
 mod socket;
 mod statistics;
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "sessions that outlive their connection record here"
+)]
+mod store;
 mod sys;
 mod wire;
 
@@ -60,3 +66,4 @@ pub use inquiry::{Answer, Asked, Inquiry};
 pub use limits::{ClientLimits, Limits};
 pub use rate::Rate;
 pub use statistics::{Decisions, Outcome, Stage, Statistics, StatisticsReader};
+pub use store::{Safety, StoreSettings};
