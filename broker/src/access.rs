@@ -8,6 +8,7 @@ use tanglegate_core::{
     Acl, Affected, Denied, Login, Permit, Position, Recorded, Rights, SubscriberId, Timestamp,
     TopicFilter, TopicName,
 };
+use tokio::sync::watch;
 
 /// The access table as the gate asks it. Clones share one table.
 ///
@@ -20,6 +21,8 @@ pub struct AccessView(Arc<Shared>);
 struct Shared {
     table: RwLock<Table>,
     watching: Mutex<Watching>,
+    /// True once there is a table.
+    installed: watch::Sender<bool>,
 }
 
 #[derive(Debug, Default)]
@@ -29,7 +32,7 @@ struct Table {
     stale: bool,
 }
 
-/// The open sessions.
+/// The sessions, those of clients who are away too.
 #[derive(Debug, Default)]
 struct Watching {
     known: HashMap<SubscriberId, Vec<Arc<Handle>>>,
@@ -52,6 +55,14 @@ impl AccessView {
             table.stale = false;
         }
         self.tell([Affected::Everyone]);
+        self.0.installed.send_replace(true);
+    }
+
+    /// Returns once there is a table.
+    pub(crate) async fn installed(&self) {
+        let mut installed = self.0.installed.subscribe();
+        // Cannot fail: the sender is here.
+        let _ = installed.wait_for(|it| *it).await;
     }
 
     /// Folds new events into the table, then makes the sessions that they affect review what
@@ -177,7 +188,7 @@ impl AccessView {
                 None => drop(watching.anonymous.insert(handle.session, handle)),
             }
         }
-        self.update(handle);
+        self.review(handle);
     }
 
     /// The session is over.
@@ -212,38 +223,33 @@ impl AccessView {
             let affected = subjects.iter().filter_map(|it| watching.known.get(it));
             affected.flatten().cloned().collect()
         };
-        handles.iter().for_each(|it| self.update(it));
+        handles.iter().for_each(|it| self.review(it));
     }
 
-    /// Gives a session its present rights, or ends it. The table stays locked meanwhile, so
-    /// that a session never falls back to rights that were read before the last change.
-    fn update(&self, handle: &Handle) {
+    /// Gives a session its present rights, and ends a connection that must not serve it. The
+    /// table stays locked meanwhile, so that a session never falls back to rights that were read
+    /// before the last change.
+    pub(crate) fn review(&self, handle: &Handle) {
         let table = self.0.table.read();
         let Some(acl) = &table.acl else {
-            return handle.set_rights(Rights::none());
+            return handle.set_rights(Rights::none(), |_| None);
         };
-        match order(acl, handle) {
-            Some(order) => handle.cut(order),
-            None => handle.set_rights(acl.rights(handle.subject)),
+        if acl.permit_connect(handle.subject).is_err() {
+            return handle.set_rights(Rights::none(), |_| Some(Order::Suspended));
         }
+        // With another password its owner may come back to the session.
+        let password_set_at = handle.subject.map(|it| acl.password_set_at(it));
+        let verdict = |login: Option<Position>| match password_set_at {
+            Some(position) if position != login => Some(Order::PasswordChanged),
+            _ => None,
+        };
+        handle.set_rights(acl.rights(handle.subject), verdict);
     }
 
-    /// All open sessions.
+    /// All sessions.
     pub(crate) fn sessions(&self) -> Vec<Arc<Handle>> {
         let watching = self.0.watching.lock();
         let known = watching.known.values().flatten();
         known.chain(watching.anonymous.values()).cloned().collect()
-    }
-}
-
-/// Why the session has to end, if it has to.
-fn order(acl: &Acl, handle: &Handle) -> Option<Order> {
-    let subject = handle.subject?;
-    if acl.permit_connect(Some(subject)).is_err() {
-        Some(Order::Suspended)
-    } else if acl.password_set_at(subject) != handle.password_set_at {
-        Some(Order::PasswordChanged)
-    } else {
-        None
     }
 }

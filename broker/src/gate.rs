@@ -4,6 +4,7 @@ use crate::access::AccessView;
 use crate::alarm::Alarm;
 use crate::clock::Clock;
 use crate::inquiry::Inquiry;
+use crate::keeper;
 use crate::limits::Limits;
 use crate::listener::{Door, listen, reached};
 use crate::login::{Cost, CostError, LoginDesk};
@@ -88,7 +89,7 @@ pub(crate) struct Context {
     pub(crate) log: Log,
     pub(crate) shards: Vec<Arc<Shard>>,
     pub(crate) retained: Arc<Retained>,
-    pub(crate) registry: Registry,
+    pub(crate) registry: Arc<Registry>,
     pub(crate) alarm: Alarm,
     pub(crate) logins: LoginDesk,
     pub(crate) door: Arc<Door>,
@@ -170,7 +171,7 @@ impl Gate {
             log,
             shards,
             retained,
-            registry: Registry::default(),
+            registry: Registry::new(limits.kept_sessions, limits.kept_sessions_per_login),
             alarm: Alarm::default(),
             logins,
             door: Arc::new(Door::new(limits.clone(), Arc::clone(&counters))),
@@ -184,6 +185,8 @@ impl Gate {
         working.push(tokio::spawn(
             async move { alarm.alarm.ring(&alarm.clock).await },
         ));
+        let keeper = Arc::clone(&context);
+        working.push(tokio::spawn(async move { keeper::keep(&keeper).await }));
         let phase = context.phase.subscribe();
         let listening = tokio::spawn(listen(listener, Arc::clone(&context), phase));
         Ok(Self {
@@ -207,6 +210,7 @@ impl Gate {
             counters: Arc::clone(&self.context.counters),
             retained: Arc::clone(&self.context.retained),
             log: self.context.log.clone(),
+            registry: Arc::clone(&self.context.registry),
         }
     }
 

@@ -28,6 +28,7 @@ mod decision;
 pub mod fuzzing;
 mod gate;
 mod inquiry;
+mod keeper;
 mod limits;
 mod listener;
 pub mod login;
@@ -35,7 +36,7 @@ pub mod login;
     not(any(test, fuzzing)),
     expect(
         dead_code,
-        reason = "sessions that outlive their connection keep messages like this"
+        reason = "sessions that outlive the server keep messages like this"
     )
 )]
 mod message;

@@ -21,6 +21,15 @@ pub struct Limits {
     pub logins_at_once: usize,
     /// Passwords waiting for their turn; beyond it a CONNECT is answered "server busy".
     pub logins_waiting: usize,
+    /// How long a session is kept for a client who is away, at most, whatever it asks for. 0:
+    /// every session ends with its connection. Clients without a login have none that is kept.
+    pub session_expiry: Duration,
+    /// Sessions that are kept beyond their connections, of clients who are connected or away. A
+    /// 5.0 client that asks for more is told that its session ends with the connection; 3.1.1
+    /// cannot say that, and refuses the client.
+    pub kept_sessions: usize,
+    /// The same for one login.
+    pub kept_sessions_per_login: usize,
     /// Retained messages in the store.
     pub retained_messages: usize,
     /// Bytes of retained messages in the store, topics and properties included.
@@ -83,6 +92,9 @@ impl Default for Limits {
             connect_bytes: 64 << 10,
             logins_at_once: std::thread::available_parallelism().map_or(1, usize::from),
             logins_waiting: 1_000,
+            session_expiry: Duration::from_secs(7 * 24 * 60 * 60),
+            kept_sessions: 10_000,
+            kept_sessions_per_login: 100,
             retained_messages: 100_000,
             retained_bytes: 64 << 20,
             log_bytes: 8 << 20,
@@ -102,6 +114,11 @@ impl Limits {
             Some(_) => &self.known,
             None => &self.anonymous,
         }
+    }
+
+    /// [`Limits::session_expiry`] as MQTT counts it: `u32::MAX` is for ever.
+    pub(crate) fn session_expiry_seconds(&self) -> u32 {
+        u32::try_from(self.session_expiry.as_secs()).unwrap_or(u32::MAX)
     }
 }
 

@@ -40,6 +40,8 @@ pub(crate) struct Queue {
     /// True while the session waits for its socket: more messages are no reason to wake it.
     blocked: bool,
     order: Option<Order>,
+    /// True while a connection empties it.
+    connected: bool,
 }
 
 /// What became of a message.
@@ -52,8 +54,9 @@ pub(crate) enum Pushed {
 }
 
 impl Outbox {
-    /// An outbox for `limit` bytes and `in_flight` QoS 1 messages.
-    pub(crate) fn new(limit: usize, in_flight: u16) -> Self {
+    /// An outbox for `limit` bytes and `in_flight` QoS 1 messages. `holds` tells that its session
+    /// may outlive the connection.
+    pub(crate) fn new(limit: usize, in_flight: u16, _holds: bool) -> Self {
         Self {
             queue: Mutex::new(Queue {
                 ready: Packets::default(),
@@ -64,6 +67,7 @@ impl Outbox {
                 waker: None,
                 blocked: false,
                 order: None,
+                connected: true,
             }),
             rights_version: AtomicU64::new(0),
         }
@@ -84,9 +88,16 @@ impl Outbox {
         self.wake();
     }
 
-    /// Makes the session end. The first order stands.
+    /// Makes the connection that empties it end. The first order stands; without a connection,
+    /// nothing happens.
     pub(crate) fn order(&self, order: Order) {
-        self.queue.lock().order.get_or_insert(order);
+        {
+            let mut queue = self.queue.lock();
+            if !queue.connected {
+                return;
+            }
+            queue.order.get_or_insert(order);
+        }
         self.change_rights();
     }
 
@@ -97,6 +108,20 @@ impl Outbox {
 }
 
 impl Queue {
+    /// A client is connected that takes `in_flight` messages at a time.
+    pub(crate) fn connect(&mut self, in_flight: u16, _holds: bool) {
+        self.disconnect();
+        self.connected = true;
+        self.window = Window::new(in_flight);
+    }
+
+    /// The client is gone, and with it what was only for its connection.
+    pub(crate) fn disconnect(&mut self) {
+        (self.ready, self.waiting) = (Packets::default(), Packets::default());
+        (self.connected, self.blocked) = (false, false);
+        (self.taken, self.waker, self.order) = (0, None, None);
+    }
+
     /// Bytes that still fit.
     pub(crate) fn room(&self) -> usize {
         let queued = self.ready.len() + self.waiting.len() + self.taken;
@@ -105,7 +130,7 @@ impl Queue {
 
     /// Adds whole QoS 0 packets, if they fit.
     pub(crate) fn push(&mut self, packets: &[u8], messages: u32, bounds: Bounds) -> Pushed {
-        if packets.len() > self.room() {
+        if packets.len() > self.room() || !self.connected {
             return Pushed::Full;
         }
         self.ready.push(packets, messages, bounds);
@@ -114,7 +139,7 @@ impl Queue {
 
     /// Adds one message, if it fits. One with QoS 1 gets an identifier now or in its turn.
     pub(crate) fn push_message(&mut self, delivery: &Delivery<'_>, bounds: Bounds) -> Pushed {
-        if delivery.size() > self.room() {
+        if delivery.size() > self.room() || !self.connected {
             return Pushed::Full;
         }
         if delivery.qos == 0 {
@@ -239,7 +264,7 @@ mod tests {
 
     #[test]
     fn the_bound_covers_what_waits_and_what_was_taken() {
-        let outbox = Outbox::new(20, 1);
+        let outbox = Outbox::new(20, 1, false);
         let mut queue = outbox.lock();
         let size = message(1, b"x").size();
         assert_eq!(size, 8);
@@ -266,7 +291,7 @@ mod tests {
 
     #[test]
     fn qos_1_waits_for_the_window_and_keeps_its_order() {
-        let outbox = Outbox::new(1_000, 1);
+        let outbox = Outbox::new(1_000, 1, false);
         let mut queue = outbox.lock();
         for payload in [b"1", b"2", b"3"] {
             queue.push_message(&message(1, payload), Bounds::NONE);
@@ -280,7 +305,7 @@ mod tests {
 
     #[test]
     fn a_waiting_message_whose_right_ended_is_dropped() {
-        let outbox = Outbox::new(1_000, 1);
+        let outbox = Outbox::new(1_000, 1, false);
         let mut queue = outbox.lock();
         queue.push_message(&message(1, b"1"), Bounds::NONE);
         let ends = Bounds {
@@ -298,7 +323,7 @@ mod tests {
 
     #[test]
     fn a_message_dropped_for_its_end_does_not_hold_its_place_in_the_window() {
-        let outbox = Outbox::new(1_000, 1);
+        let outbox = Outbox::new(1_000, 1, false);
         let mut queue = outbox.lock();
         let ends = Bounds {
             until: Timestamp(5),
@@ -317,7 +342,7 @@ mod tests {
 
     #[test]
     fn the_first_order_stands() {
-        let outbox = Outbox::new(10, 1);
+        let outbox = Outbox::new(10, 1, false);
         outbox.order(Order::Suspended);
         outbox.order(Order::ShuttingDown);
         assert_eq!(outbox.lock().ordered(), Some(Order::Suspended));

@@ -18,11 +18,16 @@ mod will;
 pub(crate) use end::Order;
 pub(crate) use handle::Handle;
 pub(crate) use me::concerns_me;
+pub(crate) use will::{Will, publish as publish_will};
 
 use crate::gate::Context;
 use crate::listener::Admission;
 use crate::socket::Socket;
+use end::End;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 
 /// Serves a connection until it is over.
 pub(crate) async fn serve(socket: Socket, context: Arc<Context>, admission: Admission) {
@@ -31,8 +36,22 @@ pub(crate) async fn serve(socket: Socket, context: Arc<Context>, admission: Admi
     let Some(mut session) = Box::pin(handshake::shake(socket, context, admission)).await else {
         return;
     };
-    let end = session.run().await;
+    let end = {
+        let handle = Arc::clone(session.handle());
+        let mut run = pin!(session.run());
+        poll_fn(|cx| match handle.is_cut_off() {
+            true => Poll::Ready(End::Ordered(Order::TakenOver)),
+            false => run.as_mut().poll(cx),
+        })
+        .await
+    };
     Box::pin(session.finish(end)).await;
+}
+
+/// Ends a session that no connection serves any more.
+pub(crate) fn end_session(context: &Context, handle: &Handle) {
+    context.view.unwatch(handle);
+    handle.shard.detach(handle.slot);
 }
 
 #[cfg(test)]

@@ -131,6 +131,13 @@ impl Shard {
         }
     }
 
+    /// From now on another connection serves the session.
+    pub(crate) fn set_terms(&self, slot: u32, version: Version, packet_bytes: u32) {
+        if let Some(slot) = self.state.lock().slots.get_mut(slot) {
+            (slot.version, slot.packet_bytes) = (version, packet_bytes);
+        }
+    }
+
     /// From now on the session has these rights.
     pub(crate) fn set_rights(&self, slot: u32, rights: Rights) {
         let mut state = self.state.lock();

@@ -4,6 +4,7 @@ mod decisions;
 
 pub use decisions::{Decisions, Outcome, Stage};
 
+use crate::registry::Registry;
 use crate::retained::Retained;
 use crate::router::Log;
 use decisions::DecisionCounters;
@@ -64,7 +65,7 @@ counters! {
         open_connections,
         /// CONNECTs that were accepted.
         sessions,
-        /// Sessions that are open.
+        /// Sessions whose clients are connected.
         open_sessions,
         /// Subscriptions of all sessions.
         open_subscriptions,
@@ -113,6 +114,8 @@ counters! {
         lost_records,
     }
     looked_up {
+        /// Sessions that are kept now for clients who are away.
+        away_sessions,
         /// Retained messages in the store now.
         retained_messages,
         /// CONNECTs refused.
@@ -138,6 +141,7 @@ pub struct StatisticsReader {
     pub(crate) counters: Arc<Counters>,
     pub(crate) retained: Arc<Retained>,
     pub(crate) log: Log,
+    pub(crate) registry: Arc<Registry>,
 }
 
 impl StatisticsReader {
@@ -163,6 +167,7 @@ impl StatisticsReader {
             denied_subscribes: decisions.denied(Stage::Subscribe),
             denied_publishes: decisions.denied(Stage::Publish),
             denied_wills: decisions.denied(Stage::Will),
+            away_sessions: self.registry.away() as u64,
             retained_messages: retained_messages as u64,
             retained_bytes: retained_bytes as u64,
             log_bytes: log_bytes as u64,

@@ -26,7 +26,8 @@ pub(crate) use publish::{
 };
 pub(crate) use reason::Reason;
 pub(crate) use subscribe::{
-    Options, SubscribeRequest, UnsubscribeRequest, acknowledged, client_disconnect, is_shared,
+    Goodbye, Options, SubscribeRequest, UnsubscribeRequest, acknowledged, client_disconnect,
+    is_shared,
 };
 
 /// The protocol that a client speaks.

@@ -67,7 +67,7 @@ struct World {
 impl World {
     fn new() -> Self {
         Self {
-            outbox: Outbox::new(LIMIT, IN_FLIGHT),
+            outbox: Outbox::new(LIMIT, IN_FLIGHT, false),
             writing: Packets::default(),
             sealed: vec![],
             now: 0,

@@ -1,107 +1,231 @@
-//! A session's places in the rest of the gate, given back however it ends.
+//! A connection's places in the rest of the gate, given back however it ends, and the session
+//! that it serves, which is left to the next connection or ends with this one.
 
-use super::Handle;
-use crate::gate::Context;
+use super::end::End;
+use super::will::{self, Will};
+use super::{Handle, end_session};
+use crate::gate::{Context, Phase};
 use crate::listener::Admission;
 use crate::outbox::Outbox;
-use crate::wire::Version;
+use crate::registry::{Away, Claim};
+use crate::wire::{Fault, Goodbye, Version};
 use parking_lot::Mutex;
 use std::sync::Arc;
+use std::task::Waker;
 use tanglegate_core::{Position, SubscriberId, Timestamp};
 
-/// Who was let in.
+/// Who was let in, and on which terms.
 #[derive(Debug)]
 pub(super) struct Guest {
     /// `None` is an anonymous client.
     pub(super) subject: Option<SubscriberId>,
     pub(super) password_set_at: Option<Position>,
     pub(super) client_id: Arc<str>,
+    /// True when it wants no session but a new one.
+    pub(super) clean: bool,
+    /// How long its session is kept when it is away, in seconds; 0 ends it with the connection,
+    /// `u32::MAX` keeps it for ever.
+    pub(super) expiry_seconds: u32,
+    /// True when it has not asked for more than 0.
+    pub(super) asked_for_none: bool,
+    pub(super) will: Option<Box<Will>>,
     pub(super) version: Version,
     /// Largest packet that the client takes, in bytes.
     pub(super) packet_bytes: u32,
     /// QoS 1 messages that the client takes at a time.
     pub(super) in_flight: u16,
+    /// The task of the connection.
+    pub(super) task: Waker,
 }
 
 /// The places. Also after a panic they are given back.
 pub(super) struct Attached {
     pub(super) context: Arc<Context>,
     pub(super) handle: Arc<Handle>,
-    client_id: Arc<str>,
-    /// The end of a right that the alarm is set to.
-    alarm: Mutex<Option<Timestamp>>,
+    /// Until the session is given up: the connection is in charge of it.
+    charge: Option<Box<Charge>>,
+    /// The end of a right that the alarm is set to; [`Timestamp::FOREVER`] for none.
+    alarm: Mutex<Timestamp>,
     _admission: Admission,
 }
 
+/// What a connection that is in charge of a session knows of its future.
+struct Charge {
+    /// `None` is an anonymous client's, whose session ends with the connection.
+    claim: Option<Claim>,
+    expiry_seconds: u32,
+    /// The client has asked for a session that ends with the connection.
+    asked_for_none: bool,
+    will: Option<Box<Will>>,
+}
+
+/// What was there before.
+pub(super) enum Before {
+    /// Nothing.
+    New,
+    /// The session, which goes on.
+    Resumed,
+    /// A session that the client did not want any more, with a will that is due by that.
+    Discarded(Arc<Handle>, Option<Box<Will>>),
+}
+
 impl Attached {
-    /// Takes the places. The session that has the client identifier ends.
-    pub(super) fn new(context: Arc<Context>, guest: &Guest, admission: Admission) -> Self {
-        let session = context.next_session();
-        let shard = Arc::clone(context.shard_of(session));
-        let limits = match guest.subject {
-            Some(_) => &context.limits.known,
-            None => &context.limits.anonymous,
+    /// Takes the places. The session that `claim` has found goes on, unless its client wants a
+    /// new one.
+    pub(super) fn new(
+        context: Arc<Context>,
+        guest: Guest,
+        mut claim: Option<Claim>,
+        admission: Admission,
+    ) -> (Self, Before) {
+        let found = claim.as_mut().and_then(Claim::take_found);
+        if let (Some(claim), 0) = (&mut claim, guest.expiry_seconds) {
+            claim.keep_no_more();
+        }
+        let (handle, before) = match found {
+            Some(away) if !guest.clean => (away.handle, Before::Resumed),
+            Some(away) => {
+                end_session(&context, &away.handle);
+                let will = away.will.map(|(_, will)| will);
+                let new = new_session(&context, &guest);
+                (new, Before::Discarded(away.handle, will))
+            }
+            None => (new_session(&context, &guest), Before::New),
         };
+        let limits = context.limits.of(guest.subject);
         let in_flight = guest.in_flight.min(limits.in_flight);
-        let outbox = Arc::new(Outbox::new(limits.queued_bytes, in_flight));
-        let (version, packet_bytes) = (guest.version, guest.packet_bytes);
-        let slot = shard.attach(session, Arc::clone(&outbox), version, packet_bytes);
-        let handle = Arc::new(Handle {
-            session,
-            subject: guest.subject,
-            password_set_at: guest.password_set_at,
-            outbox,
-            shard,
-            slot,
-        });
+        let holds = guest.expiry_seconds != 0;
+        handle.outbox.lock().connect(in_flight, holds);
+        handle
+            .shard
+            .set_terms(handle.slot, guest.version, guest.packet_bytes);
+        handle.connect(guest.password_set_at, guest.task);
         context.counters.sessions.one();
         context.counters.open_sessions.one();
+        match before {
+            // The table may have changed since the login was checked.
+            Before::Resumed => context.view.review(&handle),
+            _ => context.view.watch(&handle),
+        }
+        if let Some(claim) = &claim {
+            claim.serve(&handle);
+        }
         let attached = Self {
             context,
             handle,
-            client_id: Arc::clone(&guest.client_id),
-            alarm: Mutex::new(None),
+            charge: Some(Box::new(Charge {
+                claim,
+                expiry_seconds: guest.expiry_seconds,
+                asked_for_none: guest.asked_for_none,
+                will: guest.will,
+            })),
+            alarm: Mutex::new(Timestamp::FOREVER),
             _admission: admission,
         };
-        let Self {
-            context,
-            handle,
-            client_id,
-            ..
-        } = &attached;
-        context.registry.enter(client_id, handle);
-        context.view.watch(handle);
-        attached
+        (attached, before)
+    }
+
+    /// The client takes leave, and may say anew for how long its session is kept.
+    pub(super) fn part(&mut self, goodbye: Goodbye) -> Result<End, Fault> {
+        let most = self.context.limits.session_expiry_seconds();
+        if let (Some(charge), Some(seconds)) = (&mut self.charge, goodbye.session_expiry) {
+            if charge.asked_for_none && seconds != 0 {
+                // MQTT 5.0 §3.14.2.2.2
+                return Err(Fault::Protocol(
+                    "the session's expiry was 0 and cannot be raised",
+                ));
+            }
+            // Without a place among the kept sessions, 0 was announced and it stays 0.
+            if charge.expiry_seconds != 0 {
+                charge.expiry_seconds = seconds.min(most);
+            }
+        }
+        Ok(match goodbye.with_will {
+            true => End::GoodbyeWithWill,
+            false => End::Goodbye,
+        })
+    }
+
+    /// Gives the session up: it is kept for its client, or it ends. Returns the will that is due
+    /// at once. Nothing of the session may be touched after it.
+    pub(super) fn leave(&mut self, with_will: bool) -> Option<Box<Will>> {
+        let charge = *self.charge.take()?;
+        self.set_alarm(None);
+        let (context, handle) = (&self.context, &self.handle);
+        handle.disconnect();
+        handle.outbox.lock().disconnect();
+        context.counters.open_sessions.one_less();
+        let will = charge.will.filter(|_| with_will);
+        let claim = match charge.claim {
+            Some(claim) if charge.expiry_seconds != 0 => claim,
+            // The claim, if there is one, goes last: who gets it finds nothing.
+            _no_longer => {
+                end_session(context, handle);
+                return will;
+            }
+        };
+        let now = context.clock.now();
+        let (due_now, later) = match will {
+            Some(will) if will.delay_seconds == 0 => (Some(will), None),
+            Some(will) => {
+                let due = now.plus_millis(u64::from(will.delay_seconds) * 1_000);
+                (None, Some((due, will)))
+            }
+            None => (None, None),
+        };
+        claim.leave(Away {
+            handle: Arc::clone(handle),
+            expiry_seconds: charge.expiry_seconds,
+            since: now,
+            will: later,
+        });
+        due_now
     }
 
     /// Has the session woken at `end`, or no more.
     pub(super) fn set_alarm(&self, end: Option<Timestamp>) {
-        let mut alarm = self.alarm.lock();
-        if *alarm == end {
+        let end = end.unwrap_or(Timestamp::FOREVER);
+        let old = std::mem::replace(&mut *self.alarm.lock(), end);
+        if old == end {
             return;
         }
         let (context, handle) = (&self.context, &self.handle);
-        if let Some(old) = std::mem::replace(&mut *alarm, end) {
+        if old != Timestamp::FOREVER {
             context.alarm.unset(old, handle.session);
         }
-        if let Some(end) = end {
+        if end != Timestamp::FOREVER {
             context.alarm.set(end, handle.session, &handle.outbox);
         }
     }
 }
 
 impl Drop for Attached {
+    /// Without a proper end the client counts as lost.
     fn drop(&mut self) {
-        let Self {
-            context,
-            handle,
-            client_id,
-            ..
-        } = &*self;
-        context.view.unwatch(handle);
-        context.registry.leave(client_id, handle);
-        handle.shard.detach(handle.slot);
-        self.set_alarm(None);
-        self.context.counters.open_sessions.one_less();
+        let with_will = *self.context.phase.borrow() == Phase::Open;
+        let Some(will) = self.leave(with_will) else {
+            return;
+        };
+        let (context, handle) = (Arc::clone(&self.context), Arc::clone(&self.handle));
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move { will::publish(&context, &handle, &will).await });
+        }
     }
+}
+
+fn new_session(context: &Context, guest: &Guest) -> Arc<Handle> {
+    let session = context.next_session();
+    let shard = Arc::clone(context.shard_of(session));
+    let limits = context.limits.of(guest.subject);
+    let outbox = Outbox::new(limits.queued_bytes, limits.in_flight, false);
+    let outbox = Arc::new(outbox);
+    let slot = shard.attach(
+        session,
+        Arc::clone(&outbox),
+        guest.version,
+        guest.packet_bytes,
+    );
+    let client_id = Arc::clone(&guest.client_id);
+    let handle = Handle::new(session, guest.subject, client_id, outbox, (shard, slot));
+    Arc::new(handle)
 }

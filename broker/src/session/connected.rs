@@ -11,7 +11,7 @@ use crate::limits::ClientLimits;
 use crate::outbox::{Dropped, HandedOver, Next, Packets};
 use crate::record::RecordWriter;
 use crate::socket::Socket;
-use crate::wire::{Version, WillRequest, disconnect};
+use crate::wire::{Version, disconnect};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,7 +34,6 @@ pub(super) struct Connection {
     pub(super) packet_bytes: usize,
     /// False when the client does not want reason strings.
     pub(super) explains: bool,
-    pub(super) will: Option<Box<WillRequest>>,
     /// The beginning of a packet whose rest was not read yet.
     pub(super) partial: Vec<u8>,
     /// What was taken from the outbox, and answers.
@@ -65,7 +64,6 @@ pub(super) struct Terms {
     pub(super) packet_bytes: u32,
     pub(super) explains: bool,
     pub(super) keep_alive: Option<Duration>,
-    pub(super) will: Option<Box<WillRequest>>,
     /// What the client sent after its CONNECT.
     pub(super) rest: Vec<u8>,
 }
@@ -89,7 +87,6 @@ impl Connection {
             version: terms.version,
             packet_bytes: terms.packet_bytes as usize,
             explains: terms.explains,
-            will: terms.will,
             partial: terms.rest,
             writing: Packets::default(),
             answers: 0,
@@ -122,8 +119,12 @@ impl Connection {
 
     /// Serves the client until the end.
     pub(super) async fn run(&mut self) -> End {
-        // What came behind the CONNECT ([MQTT-3.1.4-5]).
-        let mut result = self.handle_rest();
+        // The CONNACK goes first, whatever there is to say besides ([MQTT-3.2.0-1]). Then what
+        // came behind the CONNECT ([MQTT-3.1.4-5]).
+        let mut result = match self.write() {
+            Ok(_) => self.handle_rest(),
+            Err(end) => Err(end),
+        };
         loop {
             // What was read before the end counts.
             if let Err(end) = self.append().await.and(result) {
@@ -329,17 +330,13 @@ impl Connection {
     /// Takes leave.
     pub(super) async fn finish(mut self, end: End) {
         self.count_end(end);
-        self.say_farewell(end).await;
-        let will = self.will.take().filter(|_| end.publishes_will());
-        let (context, handle) = (
-            Arc::clone(&self.attached.context),
-            Arc::clone(self.handle()),
-        );
-        // The places are free before the will is published: it is not for the dead.
-        drop(self);
+        // The session is given up first: the next connection must not wait for this client to
+        // take the last words, and the will is not for the dead.
+        let will = self.attached.leave(end.publishes_will());
         if let Some(will) = will {
-            super::will::publish(&context, &handle, *will).await;
+            super::will::publish(&self.attached.context, self.handle(), &will).await;
         }
+        self.say_farewell(end).await;
     }
 
     fn count_end(&self, end: End) {
@@ -369,9 +366,14 @@ impl Connection {
         }
     }
 
+    /// Writes the last words. The session is not this connection's any more.
     async fn write_out(&mut self) -> Result<(), End> {
         while !self.writing.is_empty() {
-            if !self.write()? && self.socket.writable().await.is_err() {
+            let gone = self.hand_over(self.now(), &mut Dropped::default())?;
+            self.count_sent(gone.complete);
+            let counters = &self.attached.context.counters;
+            counters.sent_bytes.add(gone.bytes as u64);
+            if gone.blocked && self.socket.writable().await.is_err() {
                 return Err(End::Lost);
             }
         }

@@ -1,38 +1,108 @@
-//! How the rest of the gate reaches a session.
+//! How the rest of the gate reaches a session, whether its client is connected or away.
 
 use super::Order;
 use crate::outbox::Outbox;
 use crate::shard::Shard;
+use parking_lot::Mutex;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Waker;
 use tanglegate_core::{Position, Rights, SubscriberId};
 
-/// A session, from outside.
+/// A session, from outside. It outlives its connections; what belongs to one of them is
+/// forgotten with it.
 pub(crate) struct Handle {
     /// Identity of the session, never used again.
     pub(crate) session: u64,
     /// Whose it is; `None` is an anonymous client.
     pub(crate) subject: Option<SubscriberId>,
-    /// The event that set the password that it logged in with.
-    pub(crate) password_set_at: Option<Position>,
+    /// What its client calls itself.
+    #[expect(dead_code, reason = "what is kept over a restart is kept under it")]
+    pub(crate) client_id: Arc<str>,
     pub(crate) outbox: Arc<Outbox>,
     pub(crate) shard: Arc<Shard>,
     /// Its number on the shard.
     pub(crate) slot: u32,
+    /// The connection that serves it at present.
+    served: Mutex<Option<Served>>,
+    /// That connection has not given the session up in time.
+    cut_off: AtomicBool,
+}
+
+/// A connection that serves a session.
+struct Served {
+    /// The event that set the password that it logged in with.
+    password_set_at: Option<Position>,
+    /// Its task.
+    task: Waker,
 }
 
 impl Handle {
+    /// A session that no connection serves yet.
+    pub(crate) fn new(
+        session: u64,
+        subject: Option<SubscriberId>,
+        client_id: Arc<str>,
+        outbox: Arc<Outbox>,
+        (shard, slot): (Arc<Shard>, u32),
+    ) -> Self {
+        Self {
+            session,
+            subject,
+            client_id,
+            outbox,
+            shard,
+            slot,
+            served: Mutex::new(None),
+            cut_off: AtomicBool::new(false),
+        }
+    }
+
+    /// From now on a connection serves it, that of a client who logged in with the password
+    /// that the event `password_set_at` has set. Orders reach it from here on.
+    pub(super) fn connect(&self, password_set_at: Option<Position>, task: Waker) {
+        self.cut_off.store(false, Ordering::Release);
+        *self.served.lock() = Some(Served {
+            password_set_at,
+            task,
+        });
+    }
+
+    /// Nobody serves it any more.
+    pub(super) fn disconnect(&self) {
+        *self.served.lock() = None;
+    }
+
     /// From now on these are its rights. Everything queued for it is looked at again before it
-    /// is handed over.
-    pub(crate) fn set_rights(&self, rights: Rights) {
+    /// is handed over. A connection that serves it ends when `verdict`, which is told the event
+    /// that set its password, says so. What holds for one connection never meets the next one.
+    pub(crate) fn set_rights(
+        &self,
+        rights: Rights,
+        verdict: impl FnOnce(Option<Position>) -> Option<Order>,
+    ) {
+        let served = self.served.lock();
+        let order = served.as_ref().and_then(|it| verdict(it.password_set_at));
+        if let Some(order) = order {
+            self.outbox.order(order);
+        }
         self.shard.set_rights(self.slot, rights);
         self.outbox.change_rights();
     }
 
-    /// It has no rights any more and ends.
-    pub(crate) fn cut(&self, order: Order) {
-        self.set_rights(Rights::none());
-        self.outbox.order(order);
+    /// Ends the connection that serves it, wherever it is stuck.
+    pub(crate) fn cut_off(&self) {
+        let served = self.served.lock();
+        if let Some(served) = &*served {
+            self.cut_off.store(true, Ordering::Release);
+            served.task.wake_by_ref();
+        }
+    }
+
+    /// True when the connection that serves it has to end without another step.
+    pub(super) fn is_cut_off(&self) -> bool {
+        self.cut_off.load(Ordering::Acquire)
     }
 }
 

@@ -1,19 +1,22 @@
 //! From the connection to the CONNACK.
 
-use super::attached::{Attached, Guest};
+use super::attached::{Attached, Before, Guest};
 use super::connected::{Connection, Terms};
 use crate::decision::{NO_MORE_ANONYMOUS, WRONG_LOGIN};
 use crate::gate::{Context, Phase};
-use crate::limits::ClientLimits;
+use crate::limits::{ClientLimits, Limits};
 use crate::listener::{Admission, reached};
 use crate::login::LoginRefused;
+use crate::registry::Claim;
 use crate::socket::Socket;
 use crate::statistics::{Outcome, Stage};
 use crate::wire::{
     Accepted, ConnectError, ConnectRequest, Fault, PacketKind, Reason, Version, accept_connect,
     cut, refuse_connect, refuse_level,
 };
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 use tanglegate_core::{Denied, Position, SubscriberId, TopicName};
 
@@ -164,10 +167,7 @@ async fn admit(
     if subject.is_none() && !admission.become_anonymous() {
         return Err(Refusal::new(Reason::QuotaExceeded, NO_MORE_ANONYMOUS));
     }
-    let limits = match subject {
-        Some(_) => &context.limits.known,
-        None => &context.limits.anonymous,
-    };
+    let limits = context.limits.of(subject);
     let most = limits.client_id_bytes;
     if request.client_id.len() > most {
         let why = format!("a client identifier may have at most {most} bytes here");
@@ -175,37 +175,114 @@ async fn admit(
     }
     let (asked, keep_alive) = keep_alive(&request, limits);
     let assigned = request.client_id.is_empty();
-    if assigned {
-        request.client_id = format!("given-{:016x}", context.next_session());
+    let mut claim = claim_session(&mut request, subject, context).await?;
+    let asked_expiry = asked_expiry(&request, &context.limits);
+    let expiry_seconds = granted_expiry(asked_expiry, claim.as_mut(), request.version, context)?;
+    let guest = Guest {
+        subject,
+        password_set_at: who.map(|(_, position)| position),
+        client_id: request.client_id.as_str().into(),
+        clean: request.clean,
+        expiry_seconds,
+        asked_for_none: asked_expiry == 0,
+        will: request.will.as_deref().map(|it| Box::new(it.into())),
+        version: request.version,
+        packet_bytes: request.packet_bytes,
+        in_flight: request.receive_maximum.get(),
+        task: poll_fn(|cx| Poll::Ready(cx.waker().clone())).await,
+    };
+    let (attached, before) = Attached::new(Arc::clone(context), guest, claim, admission);
+    let session_present = matches!(before, Before::Resumed);
+    if let Before::Discarded(handle, Some(will)) = before {
+        // It was delayed at most until its session ends (MQTT 5.0 §3.1.3.2.2).
+        super::will::publish(context, &handle, &will).await;
     }
     let mut connack = vec![];
     let accepted = Accepted {
         assigned_id: assigned.then_some(&request.client_id),
-        no_session_expiry: request.session_expiry != 0,
+        session_present,
+        session_expiry: (expiry_seconds != request.session_expiry).then_some(expiry_seconds),
         receive_maximum: limits.in_flight,
         packet_bytes: limits.packet_bytes,
         topic_aliases: limits.topic_aliases,
         keep_alive: keep_alive.filter(|it| Some(*it) != asked),
     };
     accept_connect(&mut connack, request.version, &accepted);
-    let guest = Guest {
-        subject,
-        password_set_at: who.map(|(_, position)| position),
-        client_id: request.client_id.into(),
-        version: request.version,
-        packet_bytes: request.packet_bytes,
-        in_flight: request.receive_maximum.get(),
-    };
-    let attached = Attached::new(Arc::clone(context), &guest, admission);
     let terms = Terms {
         version: request.version,
         packet_bytes: request.packet_bytes,
         explains: request.problem_information,
         keep_alive,
-        will: request.will,
         rest,
     };
     Ok((attached, terms, connack))
+}
+
+/// Gets the session that the client asks for, after the connection that serves it has ended
+/// ([MQTT-3.1.4-3]). A client without an identifier is given one that its login does not use.
+/// `None` for anonymous clients.
+async fn claim_session(
+    request: &mut ConnectRequest,
+    subject: Option<SubscriberId>,
+    context: &Context,
+) -> Result<Option<Claim>, Refusal> {
+    while request.client_id.is_empty() {
+        let id = format!("given-{:016x}", context.next_session());
+        let used = subject.is_some_and(|it| context.registry.knows(&(it, id.as_str().into())));
+        if !used {
+            request.client_id = id;
+        }
+    }
+    let Some(subject) = subject else {
+        return Ok(None);
+    };
+    let key = (subject, request.client_id.as_str().into());
+    match context.registry.claim(key).await {
+        Ok(claim) => Ok(Some(claim)),
+        Err(served) => Err(Refusal::new(Reason::ServerBusy, served.to_string())),
+    }
+}
+
+/// For how many seconds the client wants its session to be kept, at most as long as the gate
+/// keeps any. 3.1.1 knows two wishes only: not at all, or as long as possible.
+fn asked_expiry(request: &ConnectRequest, limits: &Limits) -> u32 {
+    let asked = match (request.version, request.clean) {
+        (Version::V311, false) => u32::MAX,
+        _ => request.session_expiry,
+    };
+    asked.min(limits.session_expiry_seconds())
+}
+
+/// For how many seconds it is kept.
+fn granted_expiry(
+    asked: u32,
+    claim: Option<&mut Claim>,
+    version: Version,
+    context: &Context,
+) -> Result<u32, Refusal> {
+    // Whoever has no login owns no session: anybody could come back to it.
+    let Some(claim) = claim else {
+        return Ok(0);
+    };
+    if asked == 0 {
+        return Ok(0);
+    }
+    match (claim.keep(), version) {
+        (true, _) => Ok(asked),
+        (false, Version::V5) => Ok(0),
+        // It would rely on messages being kept for it, and find out too late.
+        (false, Version::V311) => {
+            let Limits {
+                kept_sessions_per_login: most,
+                ..
+            } = context.limits;
+            let why = format!(
+                "no more sessions can be kept, {most} for each login; connect with a clean \
+                 session, or end sessions that are not used any more"
+            );
+            Err(Refusal::new(Reason::QuotaExceeded, why))
+        }
+    }
 }
 
 /// What can be said without knowing who it is.

@@ -93,12 +93,8 @@ impl Connection {
             }
             PacketKind::Ping => Err(Fault::Malformed("a PINGREQ has no contents").into()),
             PacketKind::Disconnect => {
-                let with_will = client_disconnect(self.version, frame.body)?;
-                Err(if with_will {
-                    End::GoodbyeWithWill
-                } else {
-                    End::Goodbye
-                })
+                let goodbye = client_disconnect(self.version, frame.body)?;
+                Err(self.attached.part(goodbye)?)
             }
             // [MQTT-3.1.0-2]
             PacketKind::Connect => Err(Fault::Protocol("there was a CONNECT already").into()),

@@ -3,17 +3,43 @@
 use super::Handle;
 use crate::decision;
 use crate::gate::Context;
+use crate::message::StoredMessage;
 use crate::record::{Message, RecordWriter};
 use crate::statistics::{Outcome, Stage};
 use crate::wire::WillRequest;
-use tanglegate_core::TopicName;
+use tanglegate_core::{Timestamp, TopicName};
 
-/// Publishes a will, if its client may publish it at this moment. A delay is not waited for:
-/// the session ends with its connection, and the will with the session.
-pub(super) async fn publish(context: &Context, handle: &Handle, will: WillRequest) {
-    let now = context.clock.now();
-    let counters = &context.counters;
-    let Ok(topic) = TopicName::parse(&will.topic) else {
+/// What is to be published when a client is lost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Will {
+    /// 0, 1 or 2.
+    pub(crate) qos: u8,
+    pub(crate) retain: bool,
+    /// How long the client may be away before it is published.
+    pub(crate) delay_seconds: u32,
+    /// How long it is worth keeping once it is published.
+    pub(crate) expiry_seconds: Option<u32>,
+    /// Topic, properties and payload; it does not expire before it is published.
+    pub(crate) message: StoredMessage,
+}
+
+impl From<&WillRequest> for Will {
+    fn from(asked: &WillRequest) -> Self {
+        let forever = Timestamp::FOREVER;
+        Self {
+            qos: asked.qos,
+            retain: asked.retain,
+            delay_seconds: asked.delay,
+            expiry_seconds: asked.expiry,
+            message: StoredMessage::new(&asked.topic, &asked.forwarded, &asked.payload, forever),
+        }
+    }
+}
+
+/// Publishes a will, if its client may publish it at this moment.
+pub(crate) async fn publish(context: &Context, handle: &Handle, will: &Will) {
+    let (now, message, counters) = (context.clock.now(), &will.message, &context.counters);
+    let Ok(topic) = TopicName::parse(message.topic()) else {
         return counters.decided(Stage::Will, Outcome::Unsupported);
     };
     let limits = context.limits.of(handle.subject);
@@ -23,12 +49,12 @@ pub(super) async fn publish(context: &Context, handle: &Handle, will: WillReques
     }
     let mut record = RecordWriter::default();
     let message = Message {
-        topic: &will.topic,
+        topic: message.topic(),
         qos: will.qos.min(1),
         retain: will.retain,
-        expiry: will.expiry,
-        properties: &will.forwarded,
-        payload: &will.payload,
+        expiry: will.expiry_seconds,
+        properties: message.properties(),
+        payload: message.payload(),
     };
     record.push(&message, now);
     let record = record.finish(handle.session);

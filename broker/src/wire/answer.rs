@@ -9,8 +9,10 @@ use std::time::Duration;
 pub(crate) struct Accepted<'a> {
     /// The identifier that the gate gave.
     pub(crate) assigned_id: Option<&'a str>,
-    /// True when the client asked for a session that outlives the connection.
-    pub(crate) no_session_expiry: bool,
+    /// True when the client goes on with the session that it left ([MQTT-3.2.2-2]).
+    pub(crate) session_present: bool,
+    /// Seconds for which the session is kept, where it is not as the client asked.
+    pub(crate) session_expiry: Option<u32>,
     /// How many QoS 1 messages the client may have in flight.
     pub(crate) receive_maximum: u16,
     /// Largest packet that the gate takes.
@@ -21,15 +23,15 @@ pub(crate) struct Accepted<'a> {
     pub(crate) keep_alive: Option<Duration>,
 }
 
-/// Appends the CONNACK that accepts a client. There is never a session to resume.
+/// Appends the CONNACK that accepts a client.
 pub(crate) fn accept_connect(out: &mut Vec<u8>, version: Version, accepted: &Accepted<'_>) {
     if version == Version::V311 {
-        return out.extend_from_slice(&[0x20, 2, 0, 0]);
+        return out.extend_from_slice(&[0x20, 2, u8::from(accepted.session_present), 0]);
     }
     let mut properties = vec![];
-    if accepted.no_session_expiry {
+    if let Some(seconds) = accepted.session_expiry {
         properties.push(0x11);
-        properties.extend_from_slice(&0_u32.to_be_bytes());
+        properties.extend_from_slice(&seconds.to_be_bytes());
     }
     properties.push(0x21);
     properties.extend_from_slice(&accepted.receive_maximum.to_be_bytes());
@@ -53,7 +55,7 @@ pub(crate) fn accept_connect(out: &mut Vec<u8>, version: Version, accepted: &Acc
     put_packet(
         out,
         0x20,
-        &[0, Reason::Success.code()],
+        &[u8::from(accepted.session_present), Reason::Success.code()],
         Some(&properties),
         &[],
     );
@@ -211,7 +213,8 @@ mod tests {
         let mut out = vec![];
         let accepted = Accepted {
             assigned_id: Some("given"),
-            no_session_expiry: true,
+            session_present: true,
+            session_expiry: Some(60),
             receive_maximum: 9,
             packet_bytes: 1_000,
             topic_aliases: 16,

@@ -52,6 +52,9 @@ pub(crate) struct WillRequest {
     pub(crate) qos: u8,
     pub(crate) retain: bool,
     pub(crate) payload: Vec<u8>,
+    /// Seconds for which the client may be away before it is published.
+    pub(crate) delay: u32,
+    /// Seconds for which it is worth keeping from then on.
     pub(crate) expiry: Option<u32>,
     /// Other properties for the readers, as bytes of the wire.
     pub(crate) forwarded: Vec<u8>,
@@ -102,6 +105,7 @@ impl ConnectRequest {
             qos: packet.will_qos() as u8,
             retain: packet.will_retain(),
             payload: packet.will_payload().unwrap_or_default().to_vec(),
+            delay: 0,
             expiry: None,
             forwarded: vec![],
         });
@@ -221,12 +225,10 @@ fn will_v5(
     payload: &[u8],
     properties: &Properties,
 ) -> Result<WillRequest, Fault> {
-    let (mut expiry, mut bytes) = (None, vec![]);
+    let (mut delay, mut expiry, mut bytes) = (0, None, vec![]);
     for property in properties {
         match property {
-            // The session ends with the connection, and no delay outlasts it
-            // (MQTT 5.0 §3.1.3.2.2).
-            Property::WillDelayInterval(_) => {}
+            Property::WillDelayInterval(it) => delay = it.val(),
             Property::MessageExpiryInterval(it) => expiry = Some(it.val()),
             Property::PayloadFormatIndicator(it) => bytes.append(&mut it.to_continuous_buffer()),
             Property::ContentType(it) => bytes.append(&mut it.to_continuous_buffer()),
@@ -247,6 +249,7 @@ fn will_v5(
         qos,
         retain,
         payload: payload.to_vec(),
+        delay,
         expiry,
         forwarded: bytes,
     })

@@ -166,11 +166,20 @@ pub(crate) fn acknowledged(version: Version, body: &[u8]) -> Result<u16, Fault> 
     Ok(id)
 }
 
-/// Reads a DISCONNECT: true when the will is to be published nonetheless.
-pub(crate) fn client_disconnect(version: Version, body: &[u8]) -> Result<bool, Fault> {
+/// How a client takes leave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Goodbye {
+    /// The will is to be published nonetheless.
+    pub(crate) with_will: bool,
+    /// Seconds for which the session is to be kept from now on, where that changes.
+    pub(crate) session_expiry: Option<u32>,
+}
+
+/// Reads a DISCONNECT.
+pub(crate) fn client_disconnect(version: Version, body: &[u8]) -> Result<Goodbye, Fault> {
     if version == Version::V311 {
         return if body.is_empty() {
-            Ok(false)
+            Ok(Goodbye::default())
         } else {
             Err(Fault::Malformed("a 3.1.1 DISCONNECT has no contents"))
         };
@@ -179,14 +188,10 @@ pub(crate) fn client_disconnect(version: Version, body: &[u8]) -> Result<bool, F
     if read != body.len() {
         return Err(Fault::Malformed("the DISCONNECT has bytes after its end"));
     }
+    let mut session_expiry = None;
     for property in packet.props().iter().flatten() {
         match property {
-            // [MQTT-3.14.2-2]: the gate announced 0 in its CONNACK, and keeps nothing.
-            Property::SessionExpiryInterval(it) if it.val() != 0 => {
-                return Err(Fault::Protocol(
-                    "the session's expiry was 0 and cannot be raised",
-                ));
-            }
+            Property::SessionExpiryInterval(it) => session_expiry = Some(it.val()),
             Property::ServerReference(_) => {
                 return Err(Fault::Protocol("a client names no other server"));
             }
@@ -197,7 +202,10 @@ pub(crate) fn client_disconnect(version: Version, body: &[u8]) -> Result<bool, F
         packet.reason_code(),
         None | Some(DisconnectReasonCode::NormalDisconnection)
     );
-    Ok(!normal)
+    Ok(Goodbye {
+        with_will: !normal,
+        session_expiry,
+    })
 }
 
 #[cfg(test)]
@@ -238,10 +246,12 @@ mod tests {
 
     #[test]
     fn a_disconnect_tells_whether_the_will_is_wanted() {
-        assert_eq!(client_disconnect(Version::V311, &[]), Ok(false));
-        assert_eq!(client_disconnect(Version::V5, &[]), Ok(false));
-        assert_eq!(client_disconnect(Version::V5, &[0]), Ok(false));
-        assert_eq!(client_disconnect(Version::V5, &[4]), Ok(true));
-        assert!(client_disconnect(Version::V5, &[0, 5, 0x11, 0, 0, 0, 9]).is_err());
+        let read = |version, body| client_disconnect(version, body).unwrap();
+        assert!(!read(Version::V311, &[]).with_will);
+        assert!(!read(Version::V5, &[]).with_will);
+        assert!(!read(Version::V5, &[0]).with_will);
+        assert!(read(Version::V5, &[4]).with_will);
+        let brief = read(Version::V5, &[0, 5, 0x11, 0, 0, 0, 9]);
+        assert_eq!(brief.session_expiry, Some(9));
     }
 }

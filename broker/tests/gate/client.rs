@@ -43,6 +43,8 @@ pub(crate) struct Connect {
     pub(crate) properties: Vec<u8>,
     /// Topic, payload, QoS, retain.
     pub(crate) will: Option<(String, String, u8, bool)>,
+    /// Seconds; 5.0 only.
+    pub(crate) will_delay: Option<u32>,
 }
 
 pub(crate) fn connect(version: u8, id: &str) -> Connect {
@@ -54,6 +56,7 @@ pub(crate) fn connect(version: u8, id: &str) -> Connect {
         clean: true,
         properties: vec![],
         will: None,
+        will_delay: None,
     }
 }
 
@@ -81,6 +84,33 @@ impl Connect {
         }
     }
 
+    /// Goes on with the session that was left, if there is one, and wants it kept for so many
+    /// seconds; 3.1.1 for as long as possible.
+    pub(crate) fn kept(self, seconds: u32) -> Self {
+        let expiry = [&[0x11][..], &seconds.to_be_bytes()].concat();
+        Self {
+            clean: false,
+            properties: if self.version == 5 { expiry } else { vec![] },
+            ..self
+        }
+    }
+
+    /// Wants no session but a new one.
+    pub(crate) fn clean(self) -> Self {
+        Self {
+            clean: true,
+            ..self
+        }
+    }
+
+    /// 5.0: with a will that waits for so many seconds.
+    pub(crate) fn delayed_will(self, topic: &str, payload: &str, seconds: u32) -> Self {
+        Self {
+            will_delay: Some(seconds),
+            ..self.will(topic, payload, 1, false)
+        }
+    }
+
     pub(crate) fn will(self, topic: &str, payload: &str, qos: u8, retain: bool) -> Self {
         Self {
             will: Some((topic.to_owned(), payload.to_owned(), qos, retain)),
@@ -94,7 +124,9 @@ impl Connect {
         if let Some((topic, message, qos, retain)) = &self.will {
             flags |= 0x04 | qos << 3 | u8::from(*retain) << 5;
             if self.version == 5 {
-                payload.push(0);
+                let delay = self.will_delay.map(u32::to_be_bytes);
+                payload.push(if delay.is_some() { 5 } else { 0 });
+                payload.extend(delay.iter().flat_map(|it| [&[0x18][..], it].concat()));
             }
             payload.extend(text(topic));
             payload.extend(text(message));
@@ -115,10 +147,17 @@ impl Connect {
         packet(0x10, &body)
     }
 
-    /// Connects; the answer must be the acceptance.
+    /// Connects; the answer must be the acceptance, without a session.
     pub(crate) async fn open(&self, stage: &Stage) -> Client {
         let (client, answer) = self.try_open(stage).await;
-        assert_eq!(answer.body[1], 0, "accepted: {answer:?}");
+        assert_eq!(answer.body[..2], [0, 0], "accepted anew: {answer:?}");
+        client
+    }
+
+    /// Connects; the session that was left must be there ([MQTT-3.2.2-2]).
+    pub(crate) async fn resume(&self, stage: &Stage) -> Client {
+        let (client, answer) = self.try_open(stage).await;
+        assert_eq!(answer.body[..2], [1, 0], "resumed: {answer:?}");
         client
     }
 
@@ -128,7 +167,6 @@ impl Connect {
         client.send(&self.packet()).await;
         let answer = client.packet().await;
         assert_eq!(answer.first, 0x20, "a CONNACK first [MQTT-3.2.0-1]");
-        assert_eq!(answer.body[0], 0, "no session is ever present");
         (client, answer)
     }
 }

@@ -9,5 +9,6 @@ mod leases;
 mod limits;
 mod publishing;
 mod retained;
+mod session_life;
 mod subscribing;
 mod wills;

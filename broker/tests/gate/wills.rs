@@ -1,8 +1,8 @@
 //! Wills.
 
-use crate::client::{Client, connect};
-use crate::stage::Stage;
-use tanglegate_core::{Access, Audience, Event};
+use crate::client::{Client, Connect, connect};
+use crate::stage::{Stage, after};
+use tanglegate_core::{Access, Audience, Event, SubscriberId};
 
 async fn reader(stage: &Stage) -> Client {
     let mut reader = connect(4, "reader").open(stage).await;
@@ -108,5 +108,120 @@ async fn whoever_is_cut_leaves_no_will_and_whoever_is_taken_over_does() {
     assert_eq!(reader.payload().await, "will");
     stage.change_password(plug, "new");
     second.is_dismissed(0x87).await;
+    reader.hears_nothing().await;
+}
+
+/// A gate with a plug that may publish and readers that may read.
+async fn stage_of_plug() -> (Stage, SubscriberId) {
+    let mut stage = Stage::new().await;
+    let plug = stage.register("plug");
+    stage.give(Audience::Subscriber(plug), "#", Access::Write);
+    stage.give_everyone("#", Access::Read);
+    (stage, plug)
+}
+
+/// The plug, with a will that waits for 10 s and a session that is kept for so many.
+fn plug(kept: u32) -> Connect {
+    let ask = connect(5, "x").login("plug").kept(kept);
+    ask.delayed_will("status", "lost", 10)
+}
+
+async fn lose(stage: &Stage, client: Client) {
+    drop(client);
+    stage.until("away", |it| it.open_sessions == 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_will_waits_for_its_delay_and_not_for_longer_than_its_session() {
+    // [MQTT-3.1.3-9], MQTT 5.0 §3.1.3.2.2
+    let (stage, _) = stage_of_plug().await;
+    let mut reader = reader(&stage).await;
+    let mut now = 0;
+    for (kept, published) in [(60, 10_000), (5, 5_000), (0, 0)] {
+        let client = plug(kept).open(&stage).await;
+        lose(&stage, client).await;
+        if published != 0 {
+            stage.hand.advance_to(after(now + published - 1));
+            reader.hears_nothing().await;
+            stage.hand.advance_to(after(now + published));
+        }
+        let message = reader.message().await;
+        assert_eq!((message.payload, message.qos), (b"lost".to_vec(), 1));
+        reader
+            .send(&[0x40, 2, 0, u8::try_from(message.id.unwrap()).unwrap()])
+            .await;
+        now += 100_000;
+        stage.hand.advance_to(after(now));
+        stage.until("gone", |it| it.away_sessions == 0).await;
+        reader.hears_nothing().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_comes_back_in_time_leaves_no_will() {
+    // [MQTT-3.1.3-9]
+    let (stage, _) = stage_of_plug().await;
+    let mut reader = reader(&stage).await;
+    let first = plug(60).open(&stage).await;
+    lose(&stage, first).await;
+    stage.hand.advance_to(after(9_999));
+    let again = connect(5, "x").login("plug").kept(60).resume(&stage).await;
+    stage.hand.advance_to(after(30_000));
+    // Nor is the will of the last connection that of the next one.
+    lose(&stage, again).await;
+    stage.hand.advance_to(after(100_000));
+    stage.until("gone", |it| it.away_sessions == 0).await;
+    reader.hears_nothing().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_session_in_the_place_of_the_old_one_publishes_its_will() {
+    // MQTT 5.0 §3.1.3.2.2: the old session ends, be its client away or connected.
+    let (stage, _) = stage_of_plug().await;
+    let mut reader = reader(&stage).await;
+    let first = plug(60).open(&stage).await;
+    lose(&stage, first).await;
+    let second = plug(60).clean().open(&stage).await;
+    assert_eq!(reader.payload().await, "lost");
+    let mut third = plug(60).clean().open(&stage).await;
+    assert_eq!(reader.payload().await, "lost");
+    drop(second);
+    // Whoever goes on with it spares the will, if that waits.
+    let ask = connect(5, "x").login("plug").kept(60);
+    let mut fourth = ask
+        .clone()
+        .will("status", "at once", 0, false)
+        .resume(&stage)
+        .await;
+    third.is_dismissed(0x8E).await;
+    reader.hears_nothing().await;
+    ask.resume(&stage).await;
+    fourth.is_dismissed(0x8E).await;
+    assert_eq!(reader.payload().await, "at once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_will_that_waits_is_checked_when_it_is_due() {
+    let (mut stage, id) = stage_of_plug().await;
+    let mut reader = reader(&stage).await;
+    let first = plug(60).open(&stage).await;
+    lose(&stage, first).await;
+    stage.tell(&Event::SubscriberSuspended { subscriber: id });
+    stage.hand.advance_to(after(10_000));
+    stage.until("denied", |it| it.denied_wills == 1).await;
+    reader.hears_nothing().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_polite_client_takes_its_will_along_also_when_its_session_is_kept() {
+    // [MQTT-3.14.4-3]
+    let (stage, _) = stage_of_plug().await;
+    let mut reader = reader(&stage).await;
+    let mut client = plug(60).open(&stage).await;
+    client.send(&[0xE0, 0]).await;
+    client.is_closed().await;
+    stage.until("away", |it| it.away_sessions == 1).await;
+    stage.hand.advance_to(after(100_000));
+    stage.until("gone", |it| it.away_sessions == 0).await;
     reader.hears_nothing().await;
 }
