@@ -1,7 +1,7 @@
 //! Who gets the messages of a topic, remembered for the next message on it.
 
-use super::Slots;
-use super::index::Index;
+use super::index::{Entry, Index};
+use super::{Slot, Slots};
 use std::collections::HashMap;
 use tanglegate_core::Timestamp;
 
@@ -18,13 +18,35 @@ pub(super) struct Recipient {
     pub(super) qos: u8,
     /// True when one of them keeps the retain flag as published.
     pub(super) retain_as_published: bool,
-    /// True when all of them leave the client's own messages out.
-    pub(super) no_local: bool,
+    /// Whose messages these are.
+    pub(super) whose: Whose,
     /// Identifiers of those that have one ([MQTT-3.3.4-3]).
     pub(super) ids: Vec<u32>,
     /// Exclusive end of the right to read the topic, as of `rights_version`.
     pub(super) until: Timestamp,
     pub(super) rights_version: u64,
+}
+
+/// Whose messages a recipient gets. A client has two recipients where only some of its
+/// subscriptions leave its own messages out: those say nothing about how it gets its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Whose {
+    Everybodys,
+    /// All but the client's own ([MQTT-3.8.3-3]).
+    Others,
+    /// The client's own only.
+    Own,
+}
+
+impl Recipient {
+    /// True when it gets the messages of the client's own, or those of others.
+    pub(super) fn gets(&self, own: bool) -> bool {
+        match self.whose {
+            Whose::Everybodys => true,
+            Whose::Others => !own,
+            Whose::Own => own,
+        }
+    }
 }
 
 /// What is remembered.
@@ -62,29 +84,40 @@ fn find(topic: &str, index: &Index, slots: &Slots) -> Vec<Recipient> {
     index.matching(topic, |entry| entries.push(entry));
     // One after the other for each client.
     entries.sort_unstable();
-    let mut found: Vec<Recipient> = vec![];
-    for entry in entries {
-        let slot = slots.get(entry.slot);
-        let subscription = slot.subscription(entry.subscription);
-        let options = subscription.options;
-        let id = subscription.id.map(u32::from);
-        match found.last_mut() {
-            Some(last) if last.slot == entry.slot => {
-                last.qos = last.qos.max(options.qos);
-                last.retain_as_published |= options.retain_as_published;
-                last.no_local &= options.no_local;
-                last.ids.extend(id);
-            }
-            _ => found.push(Recipient {
-                slot: entry.slot,
-                qos: options.qos,
-                retain_as_published: options.retain_as_published,
-                no_local: options.no_local,
-                ids: id.into_iter().collect(),
-                until: slot.read_until(topic),
-                rights_version: slot.rights_version,
-            }),
+    let mut found = vec![];
+    for entries in entries.chunk_by(|one, other| one.slot == other.slot) {
+        let slot = slots.get(entries[0].slot);
+        let options = |it: &Entry| slot.subscription(it.subscription).options;
+        let (others, all): (Vec<Entry>, Vec<Entry>) =
+            entries.iter().partition(|it| options(it).no_local);
+        if others.is_empty() {
+            found.push(recipient(topic, slot, entries, Whose::Everybodys));
+            continue;
+        }
+        found.push(recipient(topic, slot, entries, Whose::Others));
+        if !all.is_empty() {
+            found.push(recipient(topic, slot, &all, Whose::Own));
         }
     }
     found
+}
+
+/// One client, for these subscriptions of its.
+fn recipient(topic: &str, slot: &Slot, entries: &[Entry], whose: Whose) -> Recipient {
+    let mut recipient = Recipient {
+        slot: entries[0].slot,
+        qos: 0,
+        retain_as_published: false,
+        whose,
+        ids: vec![],
+        until: slot.read_until(topic),
+        rights_version: slot.rights_version,
+    };
+    for entry in entries {
+        let subscription = slot.subscription(entry.subscription);
+        recipient.qos = recipient.qos.max(subscription.options.qos);
+        recipient.retain_as_published |= subscription.options.retain_as_published;
+        recipient.ids.extend(subscription.id.map(u32::from));
+    }
+    recipient
 }

@@ -143,8 +143,8 @@ impl State {
         let topic = serving.run.topic;
         for recipient in self.recipients.of(topic, &self.index, &self.slots) {
             let slot = self.slots.get(recipient.slot);
-            if recipient.no_local && slot.session == serving.origin {
-                continue; // [MQTT-3.8.3-3]
+            if !recipient.gets(slot.session == serving.origin) {
+                continue;
             }
             if recipient.rights_version != slot.rights_version {
                 recipient.until = slot.read_until(topic);

@@ -142,6 +142,24 @@ async fn no_local_leaves_the_clients_own_messages_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_subscription_that_leaves_own_messages_out_does_not_colour_them() {
+    // [MQTT-3.8.3-3], [MQTT-3.8.4-8]: how an own message comes is up to the other subscriptions.
+    let (stage, mut writer) = open_stage().await;
+    let mut reader = connect(5, "reader").open(&stage).await;
+    reader.subscribe_with(&[0x0B, 7], &[("a/b", 0b101)]).await;
+    reader.subscribe_with(&[0x0B, 8], &[("a/+", 0)]).await;
+    reader.publish("a/b", "own").await;
+    let own = reader.message().await;
+    assert_eq!(
+        (own.qos, &own.properties[..]),
+        (0, &["id 8".to_owned()][..])
+    );
+    writer.publish_safely("a/b", "other").await;
+    let other = reader.message().await;
+    assert_eq!((other.qos, other.properties.len()), (1, 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_subscription_is_replaced_and_removed() {
     // [MQTT-3.8.4-3], [MQTT-3.10.4-1], [MQTT-3.11.3-1]
     let (stage, mut publisher) = open_stage().await;
