@@ -334,7 +334,7 @@ impl World<'_> {
                 Options::default()
             }
         };
-        let new = peer.subscriptions.get(&filter).is_none();
+        let new = !peer.subscriptions.contains_key(&filter);
         let (name, topics) = FILTERS[filter];
         let readable = topics.iter().any(|it| peer.may_read(*it, now));
         let granted = Options {
