@@ -67,6 +67,9 @@ pub(crate) fn publish(bytes: &[u8]) {
     let Ok(properties) = PublishProperties::read(ours.properties) else {
         return;
     };
+    if properties.alias == Some(0) {
+        return; // Refused where aliases are looked up ([MQTT-3.3.2-8]).
+    }
     let Some(topic) = topic_that_is_one(ours.topic) else {
         return;
     };
