@@ -10,8 +10,9 @@ use tanglegate_core::Access;
 
 /// Clients at a time.
 const CLIENTS: u64 = 4;
-/// As long as nothing is found, this test takes so long.
-const TIME: Duration = Duration::from_secs(8);
+/// So many sessions altogether, or as many as there is time for.
+const SESSIONS: u64 = 100_000;
+const TIME: Duration = Duration::from_secs(15);
 
 /// Numbers by lot, the same for the same seed (splitmix64).
 struct Lot(u64);
@@ -99,11 +100,11 @@ fn say(address: SocketAddr, lot: &mut Lot, bytes: &[u8]) {
     }
 }
 
-/// Sessions of one client until `end`, from the seed on.
-fn client(address: SocketAddr, seed: u64, end: Instant) -> u64 {
+/// Up to `most` sessions of one client until `end`, from the seed on.
+fn client(address: SocketAddr, seed: u64, most: u64, end: Instant) -> u64 {
     let sessions = sessions();
     let mut count = 0;
-    while Instant::now() < end {
+    while count < most && Instant::now() < end {
         let mut lot = Lot(seed << 32 | count);
         let bytes = mistaken(&mut lot, &sessions);
         say(address, &mut lot, &bytes);
@@ -112,20 +113,24 @@ fn client(address: SocketAddr, seed: u64, end: Instant) -> u64 {
     count
 }
 
-/// Seconds that `TANGLEGATE_HOSTILE_SECONDS` gives, or few enough for every day.
-fn time() -> Duration {
+/// How many for each client, and how long: `TANGLEGATE_HOSTILE_SECONDS` gives other seconds, and
+/// no bound on the number.
+fn bounds() -> (u64, Duration) {
     let wish = std::env::var("TANGLEGATE_HOSTILE_SECONDS").ok();
-    let wish = wish.and_then(|it| it.parse().ok()).map(Duration::from_secs);
-    wish.unwrap_or(TIME)
+    match wish.and_then(|it| it.parse().ok()) {
+        Some(seconds) => (u64::MAX, Duration::from_secs(seconds)),
+        None => (SESSIONS / CLIENTS, TIME),
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sessions_with_mistakes_harm_nobody_but_themselves() {
     let mut stage = Stage::new().await;
     stage.give_everyone("wild/#", Access::ReadWrite);
-    let (address, end) = (stage.address(), Instant::now() + time());
-    let clients =
-        (1..=CLIENTS).map(|seed| tokio::task::spawn_blocking(move || client(address, seed, end)));
+    let (most, time) = bounds();
+    let (address, end) = (stage.address(), Instant::now() + time);
+    let clients = (1..=CLIENTS)
+        .map(|seed| tokio::task::spawn_blocking(move || client(address, seed, most, end)));
     let mut count = 0;
     for client in clients.collect::<Vec<_>>() {
         count += client.await.expect("every connection is closed");
