@@ -55,6 +55,8 @@ pub struct Config {
     pub gate: GateConfig,
     /// What is followed; `None`: no ledger, no sales.
     pub ledger: Option<LedgerConfig>,
+    /// Where metrics are told; `None`: nowhere.
+    pub metrics: Option<SocketAddr>,
     /// How logs are written.
     pub log: LogFormat,
 }
@@ -139,6 +141,7 @@ impl Default for Config {
             database: None,
             gate: GateConfig::default(),
             ledger: None,
+            metrics: None,
             log: LogFormat::Text,
         }
     }
@@ -152,6 +155,7 @@ struct File {
     data_dir: Option<PathBuf>,
     gate: GateSection,
     ledger: Option<LedgerSection>,
+    metrics: MetricsSection,
     log: LogSection,
 }
 
@@ -170,6 +174,12 @@ struct LedgerSection {
     node_url: String,
     seller: String,
     poll_ms: Option<u64>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct MetricsSection {
+    listen: Option<String>,
 }
 
 #[derive(Deserialize, Default)]
@@ -215,6 +225,7 @@ impl Config {
             database: None,
             gate: file.gate.check()?,
             ledger: file.ledger.map(LedgerSection::check).transpose()?,
+            metrics: file.metrics.check()?,
             log: file.log.format,
         })
     }
@@ -232,17 +243,33 @@ fn node_name(name: String) -> Result<String, ConfigError> {
     })
 }
 
+fn socket_address(
+    key: &'static str,
+    text: String,
+    example: &'static str,
+) -> Result<SocketAddr, ConfigError> {
+    text.parse().map_err(|_| ConfigError::Invalid {
+        key,
+        value: text,
+        fault: "is not an IP address with a port".to_owned(),
+        example,
+    })
+}
+
+impl MetricsSection {
+    fn check(self) -> Result<Option<SocketAddr>, ConfigError> {
+        let example = "\"127.0.0.1:9464\"";
+        let address = |it| socket_address("metrics.listen", it, example);
+        self.listen.map(address).transpose()
+    }
+}
+
 impl GateSection {
     fn check(self) -> Result<GateConfig, ConfigError> {
         let usual = GateConfig::default();
         let listen = match self.listen {
             None => usual.listen,
-            Some(text) => text.parse().map_err(|_| ConfigError::Invalid {
-                key: "gate.listen",
-                value: text,
-                fault: "is not an IP address with a port".to_owned(),
-                example: "\"0.0.0.0:1883\"",
-            })?,
+            Some(text) => socket_address("gate.listen", text, "\"0.0.0.0:1883\"")?,
         };
         let positive = |key, number: Option<usize>, usual| match number {
             Some(0) => Err(ConfigError::Invalid {
@@ -370,6 +397,11 @@ mod tests {
                 "1000",
             ),
             ("log.format = \"xml\"".to_owned(), "format", "text"),
+            (
+                "metrics.listen = \":9464\"".to_owned(),
+                "metrics.listen",
+                "127.0.0.1:9464",
+            ),
         ];
         for (text, key, remedy) in cases {
             let error = parse(&text).expect_err(&text);

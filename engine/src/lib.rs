@@ -11,6 +11,7 @@ pub mod demo;
 pub mod event_log;
 pub mod http;
 pub mod ledger;
+pub mod metrics;
 pub mod plug;
 pub mod postgres;
 pub mod projections;

@@ -10,6 +10,7 @@ use crate::config::Config;
 use crate::control::{ControlServer, Desk, socket_path};
 use crate::event_log::{self, Entropy};
 use crate::ledger::{Node, NodeLimits};
+use crate::metrics::{MetricsServer, Sources};
 use crate::writer::{self, News, Settings, Started};
 use anyhow::Context;
 use following::Following;
@@ -28,10 +29,7 @@ const FAREWELL: Duration = Duration::from_secs(2);
 pub struct Engine {
     database: Database,
     writer: Started,
-    gate: Gate,
-    following: Option<Following>,
-    control: ControlServer,
-    socket: PathBuf,
+    doors: Doors,
 }
 
 impl Engine {
@@ -47,7 +45,11 @@ impl Engine {
         let data_dir = data_dir(config)?;
         let database = Database::open(config, &data_dir, progress).await?;
         match Self::start_on(config, &data_dir, &database).await {
-            Ok(parts) => Ok(parts.into_engine(database)),
+            Ok((writer, doors)) => Ok(Self {
+                database,
+                writer,
+                doors,
+            }),
             Err(error) => {
                 database.stop().await;
                 Err(error)
@@ -59,7 +61,7 @@ impl Engine {
         config: &Config,
         data_dir: &Path,
         database: &Database,
-    ) -> anyhow::Result<Parts> {
+    ) -> anyhow::Result<(Started, Doors)> {
         let options = database.options();
         event_log::migrate(options).await?;
         let (view, clock) = (AccessView::new(), Clock::wall());
@@ -89,13 +91,7 @@ impl Engine {
             "the event log is replayed and verified"
         );
         match Self::open_doors(config, data_dir, database, &writer, view, clock).await {
-            Ok((gate, following, control, socket)) => Ok(Parts {
-                writer,
-                gate,
-                following,
-                control,
-                socket,
-            }),
+            Ok(doors) => Ok((writer, doors)),
             Err(error) => {
                 writer.stop().await;
                 Err(error)
@@ -110,14 +106,27 @@ impl Engine {
         writer: &Started,
         view: AccessView,
         clock: Clock,
-    ) -> anyhow::Result<(Gate, Option<Following>, ControlServer, PathBuf)> {
+    ) -> anyhow::Result<Doors> {
         let node = match &config.ledger {
             Some(ledger) => Some((Node::new(&ledger.node_url, NodeLimits::default())?, ledger)),
             None => None,
         };
-        let gate = Gate::start(gate_settings(config), view.clone(), clock).await?;
+        let gate = Gate::start(gate_settings(config), view.clone(), clock.clone()).await?;
         let following = node.map(|(node, ledger)| Following::start(node, ledger, writer));
-        let status = status::source(&config.node, &gate, view, following.as_ref());
+        let ledger = following.as_ref().map(|it| it.status.clone());
+        let sources = Sources::new(
+            gate.statistics_reader(),
+            view.clone(),
+            writer.contact.clone(),
+            ledger,
+            &clock,
+        );
+        let metrics = open_metrics(config, sources).await?;
+        let addresses = status::Addresses {
+            mqtt: gate.local_addr(),
+            metrics: metrics.as_ref().map(MetricsServer::local_addr),
+        };
+        let status = status::source(&config.node, addresses, &gate, view, following.as_ref());
         let seller = config.ledger.as_ref().map(|it| it.seller);
         let desk = Desk::new(
             writer.handle.clone(),
@@ -134,70 +143,72 @@ impl Engine {
                 socket.display()
             )
         })?;
-        Ok((gate, following, control, socket))
+        Ok(Doors {
+            gate,
+            following,
+            metrics,
+            control,
+            socket,
+        })
     }
 
     /// Where MQTT clients connect.
     #[must_use]
     pub fn mqtt_address(&self) -> SocketAddr {
-        self.gate.local_addr()
+        self.doors.gate.local_addr()
     }
 
     /// The operator's door.
     #[must_use]
     pub fn control_socket(&self) -> &Path {
-        &self.socket
+        &self.doors.socket
     }
 
     /// Completes when a part on which everything rests has ended by itself; says which.
     pub async fn failed(&mut self) -> String {
         tokio::select! {
             why = self.database.failed() => why,
-            () = self.gate.closed() => "the gate closed by itself; its log says why".to_owned(),
+            () = self.doors.gate.closed() => "the gate closed by itself; its log says why".to_owned(),
         }
     }
 
     /// Stops everything in order: nobody is let in, clients are told, what was submitted is
     /// committed, the database is closed.
     pub async fn stop(self) {
-        self.gate.shutdown(FAREWELL).await;
-        if let Some(following) = self.following {
+        self.doors.gate.shutdown(FAREWELL).await;
+        if let Some(following) = self.doors.following {
             following.stop(&self.writer.handle).await;
         }
-        self.control.close().await;
+        self.doors.control.close().await;
+        drop(self.doors.metrics);
         self.writer.stop().await;
         self.database.stop().await;
         info!("stopped");
     }
 }
 
-/// What rests on the database.
-struct Parts {
-    writer: Started,
+/// What people and machines come in by.
+struct Doors {
     gate: Gate,
     following: Option<Following>,
+    metrics: Option<MetricsServer>,
     control: ControlServer,
     socket: PathBuf,
 }
 
-impl Parts {
-    fn into_engine(self, database: Database) -> Engine {
-        let Self {
-            writer,
-            gate,
-            following,
-            control,
-            socket,
-        } = self;
-        Engine {
-            database,
-            writer,
-            gate,
-            following,
-            control,
-            socket,
-        }
-    }
+async fn open_metrics(config: &Config, sources: Sources) -> anyhow::Result<Option<MetricsServer>> {
+    let Some(address) = config.metrics else {
+        return Ok(None);
+    };
+    let opened = MetricsServer::open(address, sources).await;
+    let server = opened.with_context(|| {
+        format!(
+            "cannot listen for metrics on {address}: choose another address, for example \
+             metrics.listen = \"127.0.0.1:9464\""
+        )
+    })?;
+    info!(address = %server.local_addr(), "metrics are told to whoever asks here");
+    Ok(Some(server))
 }
 
 fn gate_settings(config: &Config) -> tanglegate_broker::Settings {

@@ -4,18 +4,26 @@ use super::following::Following;
 use crate::control::Status;
 use crate::ledger::FollowStatus;
 use serde_json::{Map, Value, json};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use tanglegate_broker::{AccessView, Gate};
+
+/// Where the engine listens.
+pub(super) struct Addresses {
+    pub(super) mqtt: SocketAddr,
+    pub(super) metrics: Option<SocketAddr>,
+}
 
 /// A report that is made whenever somebody asks.
 pub(super) fn source(
     node: &str,
+    addresses: Addresses,
     gate: &Gate,
     view: AccessView,
     following: Option<&Following>,
 ) -> Status {
     let node = node.to_owned();
-    let (address, statistics) = (gate.local_addr().to_string(), gate.statistics_reader());
+    let statistics = gate.statistics_reader();
     let ledger = following.map(|it| it.status.clone());
     Arc::new(move || {
         let counters = statistics.read().entries().into_iter();
@@ -24,7 +32,8 @@ pub(super) fn source(
             .collect();
         json!({
             "node": node,
-            "mqtt": address,
+            "mqtt": addresses.mqtt.to_string(),
+            "metrics": addresses.metrics.map(|it| it.to_string()),
             "position": view.as_of().map(|it| it.0),
             "ledger": ledger.as_ref().map(|it| describe(&it.borrow())),
             "gate": gate,

@@ -5,11 +5,13 @@
 //! commands gather, so the busier it is, the more of them share a commit.
 
 mod batch;
+mod contact;
 mod handle;
 mod memory;
 mod start;
 mod task;
 
+pub use contact::Contact;
 pub use handle::{Recording, SubmitError, WriterHandle};
 pub(crate) use memory::Memory;
 pub use start::{StartError, Started, start};

@@ -1,5 +1,6 @@
 //! From a database to a running writer: replay is the start.
 
+use super::contact::Contact;
 use super::handle::WriterHandle;
 use super::memory::Memory;
 use super::task::{News, Settings, Writer};
@@ -37,6 +38,8 @@ pub enum StartError {
 pub struct Started {
     /// Takes commands.
     pub handle: WriterHandle,
+    /// Whether the database answers.
+    pub contact: Contact,
     /// Where the log stood at the start: what the ledger's follower needs to go on.
     pub chain: Option<tanglegate_core::ChainId>,
     checkpoints: BTreeMap<Address, u64>,
@@ -104,6 +107,7 @@ pub async fn start(
     }
     install(acl);
     let (chain, checkpoints) = (state.chain().cloned(), state.checkpoints().clone());
+    let contact = Contact::new();
     let writer = Writer {
         settings,
         log,
@@ -113,6 +117,7 @@ pub async fn start(
         entropy,
         clock: Box::new(clock),
         tell: Box::new(tell),
+        contact: contact.clone(),
         last_contact: Instant::now(),
         stale: false,
         broken: false,
@@ -123,6 +128,7 @@ pub async fn start(
     let handle = WriterHandle { submissions };
     Ok(Started {
         handle,
+        contact,
         chain,
         checkpoints,
         replayed: tally.events,

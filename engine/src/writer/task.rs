@@ -1,6 +1,7 @@
 //! The writer's loop: gather, decide, commit, tell.
 
 use super::batch::{Batch, Mind};
+use super::contact::Contact;
 use super::handle::{Recording, Submission, SubmitError};
 use crate::event_log::{AppendError, Entropy, EventLog, EventLogError, Vault};
 use std::collections::{HashMap, VecDeque};
@@ -58,6 +59,7 @@ pub(super) struct Writer {
     pub(super) entropy: Entropy,
     pub(super) clock: Box<dyn Fn() -> Timestamp + Send>,
     pub(super) tell: Box<dyn FnMut(News<'_>) + Send>,
+    pub(super) contact: Contact,
     /// When the database last answered.
     pub(super) last_contact: Instant,
     pub(super) stale: bool,
@@ -345,6 +347,7 @@ impl Writer {
     }
 
     fn contacted(&mut self) {
+        self.contact.set(true);
         self.last_contact = Instant::now();
         if std::mem::take(&mut self.stale) {
             info!("the database answers again");
@@ -353,6 +356,7 @@ impl Writer {
     }
 
     fn note_silence(&mut self) {
+        self.contact.set(false);
         if !self.stale && self.last_contact.elapsed() >= self.settings.stale_after {
             self.stale = true;
             warn!("the database has been away too long: nothing new is granted until it is back");

@@ -18,6 +18,7 @@ mod gate_refusals;
 mod killed_again_and_again;
 mod live_data;
 mod many_readers;
+mod metrics;
 mod names;
 mod other_chain;
 mod payments_astray;
