@@ -58,7 +58,7 @@ fn whatever_happens_two_clients_get_what_the_standard_promises() {
         cases: worlds(),
         // Broken worlds are saved as files, which the fuzzer reads too.
         failure_persistence: None,
-        max_shrink_time: 30_000,
+        max_shrink_time: 60_000,
         ..ProptestConfig::default()
     };
     let tables = RefCell::new(Tables::default());

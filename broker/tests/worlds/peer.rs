@@ -66,6 +66,8 @@ pub(crate) struct Peer {
     pub(crate) receive_maximum: u16,
     /// The session outlives its connection.
     pub(crate) keep: bool,
+    /// The gate sends again what was in flight when a connection ended.
+    pub(crate) redelivers: bool,
     pub(crate) subscriptions: BTreeMap<usize, Options>,
     expected: BTreeMap<(Number, bool), Expected>,
     pub(crate) incoming: Vec<Incoming>,
@@ -172,12 +174,15 @@ impl Peer {
     pub(crate) fn disconnected(&mut self, settled: bool) {
         self.line = None;
         for ((_, retained), expected) in &mut self.expected {
-            if *retained || expected.qos & 1 != 0 {
+            if *retained || expected.qos & 1 != 0 || !self.redelivers {
                 (expected.must, expected.firm) = (false, false);
             }
         }
         if settled {
             self.certain();
+        }
+        if !self.redelivers {
+            self.incoming.clear();
         }
         if !self.keep {
             self.forget();
