@@ -3,6 +3,7 @@
 use crate::access::AccessView;
 use crate::alarm::Alarm;
 use crate::clock::Clock;
+use crate::entrance::{Entrance, ListenerSettings, TlsError};
 use crate::inquiry::Inquiry;
 use crate::keeper;
 use crate::limits::Limits;
@@ -20,13 +21,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 /// How a gate is set up.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Where it listens for MQTT over TCP; port 0 is any free one.
-    pub listen: SocketAddr,
+    /// Where it listens for MQTT, at least in one place.
+    pub listeners: Vec<ListenerSettings>,
     /// Its bounds.
     pub limits: Limits,
     /// Tasks that pass messages on; one per processor is right. At least 1.
@@ -36,11 +37,11 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The usual settings.
+    /// The usual settings, with one listener for MQTT over TCP; port 0 is any free one.
     #[must_use]
     pub fn new(listen: SocketAddr) -> Self {
         Self {
-            listen,
+            listeners: vec![ListenerSettings::new(listen)],
             limits: Limits::default(),
             shards: std::thread::available_parallelism().map_or(1, usize::from),
             password_cost: Cost::OWASP,
@@ -61,6 +62,17 @@ pub enum GateError {
         address: SocketAddr,
         /// Why not.
         error: std::io::Error,
+    },
+    /// There is nowhere to listen.
+    #[error("the gate has no listener; give it one, for example on 127.0.0.1:1883")]
+    NoListener,
+    /// The files of a listener's TLS are of no use.
+    #[error("the listener on {address} cannot speak TLS: {error}")]
+    Tls {
+        /// Where.
+        address: SocketAddr,
+        /// Why not.
+        error: Box<TlsError>,
     },
     /// The cost of passwords is impossible.
     #[error(transparent)]
@@ -128,7 +140,9 @@ impl Context {
 
 /// A running gate. Dropping it shuts it at once.
 pub struct Gate {
-    address: SocketAddr,
+    /// Where it listens, in the order of the settings; at least one.
+    addresses: Vec<SocketAddr>,
+    entrances: Vec<Arc<Entrance>>,
     context: Arc<Context>,
     listening: JoinHandle<()>,
     working: Vec<JoinHandle<()>>,
@@ -145,18 +159,13 @@ impl Gate {
         clock: Clock,
     ) -> Result<Self, GateError> {
         let Settings {
-            listen: address,
+            listeners,
             limits,
             shards,
             password_cost,
         } = settings;
         let logins = LoginDesk::new(limits.logins_at_once, limits.logins_waiting, password_cost)?;
-        let listener = TcpListener::bind(address)
-            .await
-            .map_err(|error| GateError::Listen { address, error })?;
-        let address = listener
-            .local_addr()
-            .map_err(|error| GateError::Listen { address, error })?;
+        let opened = open_listeners(listeners).await?;
         let (log, readers) = router::start(shards.max(1), limits.log_bytes)
             .map_err(|stopped| GateError::Log(stopped.to_string()))?;
         let counters = Arc::<Counters>::default();
@@ -188,19 +197,52 @@ impl Gate {
         let keeper = Arc::clone(&context);
         working.push(tokio::spawn(async move { keeper::keep(&keeper).await }));
         let phase = context.phase.subscribe();
-        let listening = tokio::spawn(listen(listener, Arc::clone(&context), phase));
+        let (mut addresses, mut entrances, mut listening) = (vec![], vec![], JoinSet::new());
+        for (listener, address, entrance) in opened {
+            addresses.push(address);
+            entrances.push(Arc::clone(&entrance));
+            let (context, phase) = (Arc::clone(&context), phase.clone());
+            listening.spawn(listen(listener, entrance, context, phase));
+        }
         Ok(Self {
-            address,
+            addresses,
+            entrances,
             context,
-            listening,
+            listening: tokio::spawn(async move { drop(listening.join_all().await) }),
             working,
         })
     }
 
-    /// Where it listens.
+    /// Where its first listener is.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
-        self.address
+        self.addresses[0]
+    }
+
+    /// Where its listeners are, in the order of the settings.
+    #[must_use]
+    pub fn local_addrs(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Reads the files of TLS again. Connections that begin from now on see what is in them;
+    /// those that are open go on. Returns how many listeners speak TLS.
+    ///
+    /// # Errors
+    /// When a file of any listener is of no use; then all go on with what they had.
+    pub fn reload_certificates(&self) -> Result<usize, GateError> {
+        let mut prepared = vec![];
+        for (entrance, address) in self.entrances.iter().zip(&self.addresses) {
+            let address = *address;
+            let tls = entrance.prepare();
+            let tls = tls.map_err(|error| unusable(address, error))?;
+            prepared.extend(tls.map(|it| (entrance, it)));
+        }
+        let count = prepared.len();
+        for (entrance, tls) in prepared {
+            entrance.take_over(tls);
+        }
+        Ok(count)
     }
 
     /// What the gate did, for whoever wants to look at any time.
@@ -258,6 +300,30 @@ impl Drop for Gate {
         self.listening.abort();
         self.working.iter().for_each(JoinHandle::abort);
     }
+}
+
+fn unusable(address: SocketAddr, error: TlsError) -> GateError {
+    let error = Box::new(error);
+    GateError::Tls { address, error }
+}
+
+/// Opens all listeners, or none.
+async fn open_listeners(
+    listeners: Vec<ListenerSettings>,
+) -> Result<Vec<(TcpListener, SocketAddr, Arc<Entrance>)>, GateError> {
+    if listeners.is_empty() {
+        return Err(GateError::NoListener);
+    }
+    let mut opened = vec![];
+    for settings in listeners {
+        let address = settings.address;
+        let unopened = |error| GateError::Listen { address, error };
+        let entrance = Entrance::new(settings).map_err(|error| unusable(address, error))?;
+        let listener = TcpListener::bind(address).await.map_err(unopened)?;
+        let address = listener.local_addr().map_err(unopened)?;
+        opened.push((listener, address, Arc::new(entrance)));
+    }
+    Ok(opened)
 }
 
 /// Closes the gate when it is dropped.

@@ -24,6 +24,7 @@ mod alarm;
 mod budget;
 mod clock;
 mod decision;
+mod entrance;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod gate;
@@ -62,8 +63,12 @@ mod wire;
 
 pub use access::AccessView;
 pub use clock::{Clock, ManualClock};
+pub use entrance::{
+    CertificateName, ClientCertificates, ListenerSettings, TlsError, TlsSettings, Transport,
+};
 pub use gate::{Gate, GateError, Settings};
 pub use inquiry::{Answer, Asked, Inquiry};
+pub use ipnet::IpNet;
 pub use limits::{ClientLimits, Limits};
 pub use rate::Rate;
 pub use statistics::{Decisions, Outcome, Stage, Statistics, StatisticsReader};

@@ -1,9 +1,9 @@
 //! Accepting connections, as many as the limits allow.
 
+use crate::entrance::Entrance;
 use crate::gate::{Context, Phase};
 use crate::limits::Limits;
 use crate::session;
-use crate::socket::Socket;
 use crate::statistics::Counters;
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -110,6 +110,7 @@ fn network(address: IpAddr) -> IpAddr {
 /// Serves connections until the gate closes; then waits for those that are open.
 pub(crate) async fn listen(
     listener: TcpListener,
+    entrance: Arc<Entrance>,
     context: Arc<Context>,
     mut phase: watch::Receiver<Phase>,
 ) {
@@ -117,7 +118,7 @@ pub(crate) async fn listen(
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, from)) => admit(stream, from.ip(), &context, &mut sessions),
+                Ok((stream, from)) => admit(stream, from.ip(), &entrance, &context, &mut sessions),
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
                     tokio::time::sleep(AFTER_FAILURE).await;
@@ -144,15 +145,45 @@ pub(crate) async fn reached(phase: &mut watch::Receiver<Phase>, far: Phase) {
     let _ = phase.wait_for(|it| *it >= far).await;
 }
 
-fn admit(stream: TcpStream, from: IpAddr, context: &Arc<Context>, sessions: &mut JoinSet<()>) {
+fn admit(
+    stream: TcpStream,
+    from: IpAddr,
+    entrance: &Arc<Entrance>,
+    context: &Arc<Context>,
+    sessions: &mut JoinSet<()>,
+) {
     // Without it, small messages wait for acknowledgements of earlier ones.
     if stream.set_nodelay(true).is_err() {
         return;
     }
     // Without a place it is closed unread: an answer would only cost more.
-    if let Some(admission) = context.door.admit(from) {
-        let socket = Socket::plain(stream);
-        sessions.spawn(session::serve(socket, Arc::clone(context), admission));
+    if sessions.len() >= entrance.connections() {
+        context.counters.refused_connections.one();
+        return;
+    }
+    let (entrance, context) = (Arc::clone(entrance), Arc::clone(context));
+    if entrance.is_proxied() {
+        sessions.spawn(serve_proxied(stream, from, entrance, context));
+    } else if let Some(admission) = context.door.admit(from) {
+        sessions.spawn(session::serve(stream, entrance, context, admission));
+    }
+}
+
+/// Serves a connection that a load balancer made for somebody.
+async fn serve_proxied(
+    stream: TcpStream,
+    proxy: IpAddr,
+    entrance: Arc<Entrance>,
+    context: Arc<Context>,
+) {
+    let patience = context.limits.connect_within;
+    let origin = Box::pin(entrance.origin(&stream, proxy));
+    let Ok(Ok(origin)) = tokio::time::timeout(patience, origin).await else {
+        context.counters.refused_connections.one();
+        return;
+    };
+    if let Some(admission) = context.door.admit(origin) {
+        session::serve(stream, entrance, context, admission).await;
     }
 }
 

@@ -5,6 +5,7 @@ mod connected;
 mod end;
 mod handle;
 mod handshake;
+mod identity;
 mod inbound;
 mod me;
 mod patience;
@@ -20,32 +21,41 @@ pub(crate) use handle::Handle;
 pub(crate) use me::concerns_me;
 pub(crate) use will::{Will, publish as publish_will};
 
+use crate::entrance::Entrance;
 use crate::gate::Context;
 use crate::listener::Admission;
-use crate::socket::Socket;
 use end::End;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
+use tokio::net::TcpStream;
 
 /// Serves a connection until it is over.
-pub(crate) async fn serve(socket: Socket, context: Arc<Context>, admission: Admission) {
+pub(crate) fn serve(
+    stream: TcpStream,
+    entrance: Arc<Entrance>,
+    context: Arc<Context>,
+    admission: Admission,
+) -> impl Future<Output = ()> + Send {
     // Greeting and farewell have their futures apart, so that no idle session keeps room for
     // them.
-    let Some(mut session) = Box::pin(handshake::shake(socket, context, admission)).await else {
-        return;
-    };
-    let end = {
-        let handle = Arc::clone(session.handle());
-        let mut run = pin!(session.run());
-        poll_fn(|cx| match handle.is_cut_off() {
-            true => Poll::Ready(End::Ordered(Order::TakenOver)),
-            false => run.as_mut().poll(cx),
-        })
-        .await
-    };
-    Box::pin(session.finish(end)).await;
+    let shake = Box::pin(handshake::shake(stream, entrance, context, admission));
+    async {
+        let Some(mut session) = shake.await else {
+            return;
+        };
+        let end = {
+            let handle = Arc::clone(session.handle());
+            let mut run = pin!(session.run());
+            poll_fn(|cx| match handle.is_cut_off() {
+                true => Poll::Ready(End::Ordered(Order::TakenOver)),
+                false => run.as_mut().poll(cx),
+            })
+            .await
+        };
+        Box::pin(session.finish(end)).await;
+    }
 }
 
 /// Ends a session that no connection serves any more.
@@ -59,7 +69,7 @@ mod tests {
     use super::*;
 
     /// Size of the future that `serve` returns.
-    fn future_size<F>(_: fn(Socket, Arc<Context>, Admission) -> F) -> usize {
+    fn future_size<F>(_: fn(TcpStream, Arc<Entrance>, Arc<Context>, Admission) -> F) -> usize {
         size_of::<F>()
     }
 

@@ -17,7 +17,7 @@ pub(crate) use answer::{
     Accepted, accept_connect, acknowledge, disconnect, ping_response, refuse_connect, refuse_level,
     refuse_publish, subscribe_answer, unsubscribe_answer,
 };
-pub(crate) use connect::{ConnectError, ConnectRequest, WillRequest};
+pub(crate) use connect::{ConnectError, ConnectRequest, LoginRequest, WillRequest};
 pub(crate) use fault::Fault;
 pub(crate) use frame::{Frame, PacketKind, cut, frame_length, put_length, put_text};
 pub(crate) use properties::PublishProperties;

@@ -2,11 +2,12 @@
 
 use super::attached::{Attached, Before, Guest};
 use super::connected::{Connection, Terms};
-use crate::decision::{NO_MORE_ANONYMOUS, WRONG_LOGIN};
+use super::identity::{Shown, identify};
+use crate::decision::NO_MORE_ANONYMOUS;
+use crate::entrance::Entrance;
 use crate::gate::{Context, Phase};
 use crate::limits::{ClientLimits, Limits};
 use crate::listener::{Admission, reached};
-use crate::login::LoginRefused;
 use crate::registry::Claim;
 use crate::socket::Socket;
 use crate::statistics::{Outcome, Stage};
@@ -18,7 +19,8 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
-use tanglegate_core::{Denied, Position, SubscriberId, TopicName};
+use tanglegate_core::{Denied, SubscriberId, TopicName};
+use tokio::net::TcpStream;
 
 /// Time for a refusal to reach the client, and for its last bytes to be thrown away.
 const HANG_UP: Duration = Duration::from_secs(1);
@@ -26,20 +28,20 @@ const HANG_UP: Duration = Duration::from_secs(1);
 const THROWN_AWAY: usize = 256 << 10;
 
 /// Why a client is not let in.
-struct Refusal {
+pub(super) struct Refusal {
     reason: Reason,
     why: String,
 }
 
 impl Refusal {
-    fn new(reason: Reason, why: impl Into<String>) -> Self {
+    pub(super) fn new(reason: Reason, why: impl Into<String>) -> Self {
         Self {
             reason,
             why: why.into(),
         }
     }
 
-    fn denied(denied: &Denied) -> Self {
+    pub(super) fn denied(denied: &Denied) -> Self {
         let reason = match denied {
             Denied::NotReady => Reason::ServerUnavailable,
             _ => Reason::NotAuthorized,
@@ -48,15 +50,35 @@ impl Refusal {
     }
 }
 
+/// What is known of a client that has sent its CONNECT.
+struct Arrived {
+    request: ConnectRequest,
+    /// What was read behind it.
+    rest: Vec<u8>,
+    /// The user name in its certificate.
+    certified: Option<String>,
+}
+
 /// Lets a client in, or tells it why not.
 pub(super) async fn shake(
-    mut socket: Socket,
+    stream: TcpStream,
+    entrance: Arc<Entrance>,
     context: Arc<Context>,
     admission: Admission,
 ) -> Option<Connection> {
+    let mut socket = match entrance.socket(stream) {
+        Ok(socket) => socket,
+        Err(error) => {
+            tracing::warn!(%error, "TLS cannot be spoken with a client");
+            return None;
+        }
+    };
     let mut phase = context.phase.subscribe();
     let shaken = {
-        let connect = read_connect(&mut socket, &context);
+        let connect = async {
+            entrance.open(&mut socket).await.ok()?;
+            read_connect(&mut socket, &context).await
+        };
         let connect = tokio::time::timeout(context.limits.connect_within, connect);
         tokio::select! {
             connect = connect => connect.ok().flatten(),
@@ -65,7 +87,18 @@ pub(super) async fn shake(
     };
     let (request, rest) = shaken?;
     let version = request.version;
-    match admit(request, rest, &context, admission).await {
+    let admitted = match entrance.client_name(&socket) {
+        Ok(certified) => {
+            let guest = Arrived {
+                request,
+                rest,
+                certified,
+            };
+            admit(guest, &entrance, &context, admission).await
+        }
+        Err(error) => Err(Refusal::new(Reason::NotAuthorized, error.to_string())),
+    };
+    match admitted {
         Ok((attached, terms, connack)) => {
             if *phase.borrow() != Phase::Open {
                 attached.handle.outbox.order(super::Order::ShuttingDown);
@@ -152,13 +185,23 @@ async fn turn_away(socket: &mut Socket, context: &Context, version: Version, fau
 
 /// Checks who it is and what he asks for, and takes the session's places.
 async fn admit(
-    mut request: ConnectRequest,
-    rest: Vec<u8>,
+    arrived: Arrived,
+    entrance: &Entrance,
     context: &Arc<Context>,
     mut admission: Admission,
 ) -> Result<(Attached, Terms, Vec<u8>), Refusal> {
+    let Arrived {
+        mut request,
+        rest,
+        certified,
+    } = arrived;
     check_request(&request)?;
-    let who = authenticate(&mut request, context).await?;
+    let login = request.login.take();
+    let who = identify(Shown { certified, login }, context).await?;
+    if who.is_none() && !entrance.lets_anonymous_in() {
+        let why = "clients without a login are not let in here; log in";
+        return Err(Refusal::new(Reason::NotAuthorized, why));
+    }
     let subject = who.map(|(subject, _)| subject);
     context
         .view
@@ -313,28 +356,6 @@ fn check_request(request: &ConnectRequest) -> Result<(), Refusal> {
         return Err(Refusal::new(Reason::QosNotSupported, why));
     }
     Ok(())
-}
-
-/// Who it is, and the event that set the password; `None` is an anonymous client.
-async fn authenticate(
-    request: &mut ConnectRequest,
-    context: &Context,
-) -> Result<Option<(SubscriberId, Position)>, Refusal> {
-    let Some(login) = request.login.take() else {
-        return Ok(None);
-    };
-    let checked = context
-        .logins
-        .check(&context.view, &login.username, login.password);
-    match checked.await {
-        Ok(login) => Ok(Some((login.subscriber, login.password_set_at))),
-        Err(LoginRefused::Wrong) => Err(Refusal::new(Reason::BadLogin, WRONG_LOGIN)),
-        Err(LoginRefused::Busy) => {
-            let why = "too many logins are being checked; try again later";
-            Err(Refusal::new(Reason::ServerBusy, why))
-        }
-        Err(LoginRefused::Denied(denied)) => Err(Refusal::denied(&denied)),
-    }
 }
 
 /// The keep-alive that the client asked for, and the one that counts.

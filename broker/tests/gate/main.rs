@@ -1,7 +1,9 @@
 //! The gate over real TCP: with clients of other people, and byte by byte.
 
+mod authority;
 mod client;
 mod stage;
+mod wire;
 
 mod connecting;
 mod interoperability;
@@ -11,4 +13,5 @@ mod publishing;
 mod retained;
 mod session_life;
 mod subscribing;
+mod transports;
 mod wills;

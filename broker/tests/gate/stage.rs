@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 use tanglegate_broker::login::{Cost, make_verifier};
 use tanglegate_broker::{
-    AccessView, ClientLimits, Clock, Gate, Limits, ManualClock, Settings, Statistics,
+    AccessView, ClientLimits, Clock, Gate, Limits, ListenerSettings, ManualClock, Settings,
+    Statistics,
 };
 use tanglegate_core::{
     Access, Acl, Address, Audience, Digest, Event, Nanos, Offer, OfferId, PaymentId, Position,
@@ -49,7 +50,19 @@ impl Stage {
     ///
     /// Clients without a login may ask as much as they like, unless the test has other plans: at
     /// their usual rate most tests would take minutes.
-    pub(crate) async fn not_ready(mut limits: Limits) -> Self {
+    pub(crate) async fn not_ready(limits: Limits) -> Self {
+        let listeners = vec![ListenerSettings::new(([127, 0, 0, 1], 0).into())];
+        Self::started(limits, listeners).await
+    }
+
+    /// A gate that is ready, in which nobody may do anything, with these listeners.
+    pub(crate) async fn listening(limits: Limits, listeners: Vec<ListenerSettings>) -> Self {
+        let stage = Self::started(limits, listeners).await;
+        stage.view.install(Acl::default());
+        stage
+    }
+
+    async fn started(mut limits: Limits, listeners: Vec<ListenerSettings>) -> Self {
         let usual = ClientLimits::anonymous();
         if limits.anonymous.requests == usual.requests {
             limits.anonymous.requests = None;
@@ -60,10 +73,10 @@ impl Stage {
         let (clock, hand) = Clock::manual(START);
         let view = AccessView::new();
         let settings = Settings {
+            listeners,
             limits,
             shards: 2,
             password_cost: Cost::LEAST,
-            ..Settings::new(([127, 0, 0, 1], 0).into())
         };
         let gate = Gate::start(settings, view.clone(), clock)
             .await

@@ -1,0 +1,77 @@
+//! Who a client is: by its password, by its certificate, or by neither.
+
+use super::handshake::Refusal;
+use crate::decision::WRONG_LOGIN;
+use crate::gate::Context;
+use crate::login::LoginRefused;
+use crate::wire::{LoginRequest, Reason};
+use tanglegate_core::{Position, SubscriberId};
+
+/// Whose login it is, and the event that set the password: when that is not the last one any
+/// more, the session ends, however the client had logged in.
+pub(super) type Identity = (SubscriberId, Position);
+
+/// What a client shows of itself.
+pub(super) struct Shown {
+    /// The user name in the certificate that TLS has checked.
+    pub(super) certified: Option<String>,
+    /// What the CONNECT says.
+    pub(super) login: Option<LoginRequest>,
+}
+
+/// `None` is an anonymous client.
+pub(super) async fn identify(shown: Shown, context: &Context) -> Result<Option<Identity>, Refusal> {
+    match shown {
+        Shown {
+            certified: None,
+            login: None,
+        } => Ok(None),
+        Shown {
+            certified: None,
+            login: Some(login),
+        } => by_password(login, context).await.map(Some),
+        Shown {
+            certified: Some(name),
+            login,
+        } => by_certificate(&name, login, context).await.map(Some),
+    }
+}
+
+async fn by_password(login: LoginRequest, context: &Context) -> Result<Identity, Refusal> {
+    let LoginRequest { username, password } = login;
+    let checked = context.logins.check(&context.view, &username, password);
+    match checked.await {
+        Ok(login) => Ok((login.subscriber, login.password_set_at)),
+        Err(LoginRefused::Wrong) => Err(Refusal::new(Reason::BadLogin, WRONG_LOGIN)),
+        Err(LoginRefused::Busy) => {
+            let why = "too many logins are being checked; try again later";
+            Err(Refusal::new(Reason::ServerBusy, why))
+        }
+        Err(LoginRefused::Denied(denied)) => Err(Refusal::denied(&denied)),
+    }
+}
+
+/// The certificate is enough; what is said besides must not contradict it.
+async fn by_certificate(
+    name: &str,
+    login: Option<LoginRequest>,
+    context: &Context,
+) -> Result<Identity, Refusal> {
+    if let Some(login) = login {
+        if login.username != name {
+            let why = "the user name is not the one in the client's certificate";
+            return Err(Refusal::new(Reason::BadLogin, why));
+        }
+        if !login.password.is_empty() {
+            return by_password(login, context).await;
+        }
+    }
+    let found = context.view.login(name);
+    match found.map_err(|it| Refusal::denied(&it))? {
+        Some(login) => Ok((login.subscriber, login.password_set_at)),
+        None => {
+            let why = "there is no subscriber of the name in the client's certificate";
+            Err(Refusal::new(Reason::BadLogin, why))
+        }
+    }
+}

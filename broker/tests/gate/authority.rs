@@ -1,0 +1,113 @@
+//! A certificate authority of the test's own.
+
+#![expect(clippy::unwrap_used, reason = "a test that fails may say where")]
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
+    KeyPair, KeyUsagePurpose, SanType,
+};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore};
+use std::path::PathBuf;
+use std::sync::Arc;
+use tanglegate_broker::{CertificateName, ClientCertificates, TlsSettings};
+use tempfile::TempDir;
+
+pub(crate) struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+    folder: TempDir,
+}
+
+impl Authority {
+    /// An authority, and files `server.pem` and `server.key` for localhost.
+    pub(crate) fn new() -> Self {
+        let mut params = CertificateParams::new(vec![]).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        let name = &mut params.distinguished_name;
+        name.push(DnType::CommonName, "an authority");
+        let key = KeyPair::generate().unwrap();
+        let authority = Self {
+            issuer: CertifiedIssuer::self_signed(params, key).unwrap(),
+            folder: TempDir::new().unwrap(),
+        };
+        authority.write("authority.pem", &authority.issuer.pem());
+        authority.certify_server();
+        authority
+    }
+
+    pub(crate) fn path(&self, file: &str) -> PathBuf {
+        self.folder.path().join(file)
+    }
+
+    pub(crate) fn write(&self, file: &str, contents: &str) {
+        std::fs::write(self.path(file), contents).unwrap();
+    }
+
+    /// Makes the server's certificate anew.
+    pub(crate) fn certify_server(&self) {
+        let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        self.certify("server", params);
+    }
+
+    /// Makes files `<name>.pem` and `<name>.key` for the client of that common name, whose
+    /// alternative names are `names`.
+    pub(crate) fn certify_client(&self, name: &str, names: &[&str]) {
+        let mut params = CertificateParams::new(vec![]).unwrap();
+        for name in names {
+            let text = (*name).try_into().unwrap();
+            let is_mail = name.contains('@');
+            let kind = if is_mail {
+                SanType::Rfc822Name
+            } else {
+                SanType::DnsName
+            };
+            params.subject_alt_names.push(kind(text));
+        }
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        self.certify(name, params);
+    }
+
+    fn certify(&self, name: &str, params: CertificateParams) {
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        self.write(&format!("{name}.pem"), &certificate.pem());
+        self.write(&format!("{name}.key"), &key.serialize_pem());
+    }
+
+    /// TLS for a server, which asks clients for certificates or does not.
+    pub(crate) fn tls(&self, clients: Option<(bool, CertificateName)>) -> TlsSettings {
+        TlsSettings {
+            certificates: self.path("server.pem"),
+            key: self.path("server.key"),
+            clients: clients.map(|(required, name)| ClientCertificates {
+                authorities: self.path("authority.pem"),
+                required,
+                name,
+            }),
+        }
+    }
+
+    /// TLS for a client, with the certificate of that name or without one.
+    pub(crate) fn client(&self, name: Option<&str>) -> Arc<ClientConfig> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.issuer.der().clone()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots);
+        Arc::new(match name {
+            None => config.with_no_client_auth(),
+            Some(name) => {
+                let certificate = self.path(&format!("{name}.pem"));
+                let certificate = CertificateDer::from_pem_file(certificate).unwrap();
+                let key = PrivateKeyDer::from_pem_file(self.path(&format!("{name}.key"))).unwrap();
+                let config = config.with_client_auth_cert(vec![certificate], key);
+                config.unwrap()
+            }
+        })
+    }
+}
