@@ -12,9 +12,10 @@ use crate::login::{Cost, CostError, LoginDesk};
 use crate::registry::Registry;
 use crate::retained::Retained;
 use crate::router::{self, Log, LogReader};
-use crate::session::Order;
+use crate::session::{self, Order};
 use crate::shard::Shard;
 use crate::statistics::{Counters, Statistics, StatisticsReader};
+use crate::store::{Restored, Store};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -102,6 +103,7 @@ pub(crate) struct Context {
     pub(crate) shards: Vec<Arc<Shard>>,
     pub(crate) retained: Arc<Retained>,
     pub(crate) registry: Arc<Registry>,
+    pub(crate) store: Store,
     pub(crate) alarm: Alarm,
     pub(crate) logins: LoginDesk,
     pub(crate) door: Arc<Door>,
@@ -168,6 +170,9 @@ impl Gate {
         let opened = open_listeners(listeners).await?;
         let (log, readers) = router::start(shards.max(1), limits.log_bytes)
             .map_err(|stopped| GateError::Log(stopped.to_string()))?;
+        let (store, restored) = (Store::memory(), Restored::default());
+        let highest = restored.sessions.iter().map(|it| it.session).max();
+        let highest = highest.unwrap_or(0);
         let counters = Arc::<Counters>::default();
         let retained = Retained::new(limits.retained_messages, limits.retained_bytes);
         let retained = Arc::new(retained);
@@ -181,14 +186,18 @@ impl Gate {
             shards,
             retained,
             registry: Registry::new(limits.kept_sessions, limits.kept_sessions_per_login),
+            store,
             alarm: Alarm::default(),
             logins,
             door: Arc::new(Door::new(limits.clone(), Arc::clone(&counters))),
             limits,
             counters,
             phase: watch::Sender::new(Phase::Open),
-            sessions: AtomicU64::new(0),
+            sessions: AtomicU64::new(highest),
         });
+        for session in restored.sessions {
+            session::restore(&context, session);
+        }
         let mut working = serve_shards(&context, readers);
         let alarm = Arc::clone(&context);
         working.push(tokio::spawn(

@@ -7,6 +7,7 @@ mod handle;
 mod handshake;
 mod identity;
 mod inbound;
+mod kept;
 mod me;
 mod patience;
 mod publishing;
@@ -18,12 +19,14 @@ mod will;
 
 pub(crate) use end::Order;
 pub(crate) use handle::Handle;
+pub(crate) use kept::restore;
 pub(crate) use me::concerns_me;
 pub(crate) use will::{Will, publish as publish_will};
 
 use crate::entrance::Entrance;
 use crate::gate::Context;
 use crate::listener::Admission;
+use crate::store::Change;
 use end::End;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -62,6 +65,7 @@ pub(crate) fn serve(
 pub(crate) fn end_session(context: &Context, handle: &Handle) {
     context.view.unwatch(handle);
     handle.shard.detach(handle.slot);
+    handle.record(|session| Change::EndSession { session });
 }
 
 #[cfg(test)]

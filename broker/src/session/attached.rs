@@ -8,6 +8,7 @@ use crate::gate::{Context, Phase};
 use crate::listener::Admission;
 use crate::outbox::Outbox;
 use crate::registry::{Away, Claim};
+use crate::store::Mark;
 use crate::wire::{Fault, Goodbye, Version};
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -69,15 +70,23 @@ pub(super) enum Before {
     Discarded(Arc<Handle>, Option<Box<Will>>),
 }
 
+/// What came of taking the places.
+pub(super) struct Taken {
+    pub(super) attached: Attached,
+    pub(super) before: Before,
+    /// What has to be safe before the client hears of it.
+    pub(super) mark: Mark,
+}
+
 impl Attached {
     /// Takes the places. The session that `claim` has found goes on, unless its client wants a
     /// new one.
-    pub(super) fn new(
+    pub(super) fn take(
         context: Arc<Context>,
         guest: Guest,
         mut claim: Option<Claim>,
         admission: Admission,
-    ) -> (Self, Before) {
+    ) -> Taken {
         let found = claim.as_mut().and_then(Claim::take_found);
         if let (Some(claim), 0) = (&mut claim, guest.expiry_seconds) {
             claim.keep_no_more();
@@ -110,6 +119,7 @@ impl Attached {
         if let Some(claim) = &claim {
             claim.serve(&handle);
         }
+        let mark = handle.record_connected(guest.expiry_seconds, guest.will.as_deref());
         let attached = Self {
             context,
             handle,
@@ -122,7 +132,11 @@ impl Attached {
             alarm: Mutex::new(Timestamp::FOREVER),
             _admission: admission,
         };
-        (attached, before)
+        Taken {
+            attached,
+            before,
+            mark,
+        }
     }
 
     /// The client takes leave, and may say anew for how long its session is kept.
@@ -173,12 +187,14 @@ impl Attached {
             }
             None => (None, None),
         };
-        claim.leave(Away {
+        let away = Away {
             handle: Arc::clone(handle),
             expiry_seconds: charge.expiry_seconds,
             since: now,
             will: later,
-        });
+        };
+        handle.record_away(&away);
+        claim.leave(away);
         due_now
     }
 
@@ -226,6 +242,15 @@ fn new_session(context: &Context, guest: &Guest) -> Arc<Handle> {
         guest.packet_bytes,
     );
     let client_id = Arc::clone(&guest.client_id);
-    let handle = Handle::new(session, guest.subject, client_id, outbox, (shard, slot));
-    Arc::new(handle)
+    let is_kept = context.store.is_durable() && guest.expiry_seconds != 0;
+    let store = is_kept.then(|| context.store.clone());
+    let place = (shard, slot);
+    Arc::new(Handle::new(
+        session,
+        guest.subject,
+        client_id,
+        outbox,
+        place,
+        store,
+    ))
 }

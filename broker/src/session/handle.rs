@@ -3,6 +3,7 @@
 use super::Order;
 use crate::outbox::Outbox;
 use crate::shard::Shard;
+use crate::store::Store;
 use parking_lot::Mutex;
 use std::fmt;
 use std::sync::Arc;
@@ -18,12 +19,13 @@ pub(crate) struct Handle {
     /// Whose it is; `None` is an anonymous client.
     pub(crate) subject: Option<SubscriberId>,
     /// What its client calls itself.
-    #[expect(dead_code, reason = "what is kept over a restart is kept under it")]
     pub(crate) client_id: Arc<str>,
     pub(crate) outbox: Arc<Outbox>,
     pub(crate) shard: Arc<Shard>,
     /// Its number on the shard.
     pub(crate) slot: u32,
+    /// What is told of it survives the server; `None` where nothing is to.
+    pub(super) store: Option<Store>,
     /// The connection that serves it at present.
     served: Mutex<Option<Served>>,
     /// That connection has not given the session up in time.
@@ -46,6 +48,7 @@ impl Handle {
         client_id: Arc<str>,
         outbox: Arc<Outbox>,
         (shard, slot): (Arc<Shard>, u32),
+        store: Option<Store>,
     ) -> Self {
         Self {
             session,
@@ -54,6 +57,7 @@ impl Handle {
             outbox,
             shard,
             slot,
+            store,
             served: Mutex::new(None),
             cut_off: AtomicBool::new(false),
         }
@@ -61,7 +65,7 @@ impl Handle {
 
     /// From now on a connection serves it, that of a client who logged in with the password
     /// that the event `password_set_at` has set. Orders reach it from here on.
-    pub(super) fn connect(&self, password_set_at: Option<Position>, task: Waker) {
+    pub(crate) fn connect(&self, password_set_at: Option<Position>, task: Waker) {
         self.cut_off.store(false, Ordering::Release);
         *self.served.lock() = Some(Served {
             password_set_at,
@@ -101,7 +105,7 @@ impl Handle {
     }
 
     /// True when the connection that serves it has to end without another step.
-    pub(super) fn is_cut_off(&self) -> bool {
+    pub(crate) fn is_cut_off(&self) -> bool {
         self.cut_off.load(Ordering::Acquire)
     }
 }

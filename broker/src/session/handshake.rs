@@ -1,8 +1,9 @@
 //! From the connection to the CONNACK.
 
-use super::attached::{Attached, Before, Guest};
+use super::attached::{Attached, Before, Guest, Taken};
 use super::connected::{Connection, Terms};
 use super::identity::{Shown, identify};
+use super::kept::safe;
 use crate::decision::NO_MORE_ANONYMOUS;
 use crate::entrance::Entrance;
 use crate::gate::{Context, Phase};
@@ -234,11 +235,19 @@ async fn admit(
         in_flight: request.receive_maximum.get(),
         task: poll_fn(|cx| Poll::Ready(cx.waker().clone())).await,
     };
-    let (attached, before) = Attached::new(Arc::clone(context), guest, claim, admission);
+    let Taken {
+        attached,
+        before,
+        mark,
+    } = Attached::take(Arc::clone(context), guest, claim, admission);
     let session_present = matches!(before, Before::Resumed);
     if let Before::Discarded(handle, Some(will)) = before {
         // It was delayed at most until its session ends (MQTT 5.0 §3.1.3.2.2).
         super::will::publish(context, &handle, &will).await;
+    }
+    if !safe(&context.store, mark).await {
+        let why = "the server cannot keep sessions at the moment; connect again later";
+        return Err(Refusal::new(Reason::ServerUnavailable, why));
     }
     let mut connack = vec![];
     let accepted = Accepted {
