@@ -60,20 +60,13 @@ struct Charge {
     will: Option<Box<Will>>,
 }
 
-/// What was there before.
-pub(super) enum Before {
-    /// Nothing.
-    New,
-    /// The session, which goes on.
-    Resumed,
-    /// A session that the client did not want any more, with a will that is due by that.
-    Discarded(Arc<Handle>, Option<Box<Will>>),
-}
-
 /// What came of taking the places.
 pub(super) struct Taken {
     pub(super) attached: Attached,
-    pub(super) before: Before,
+    /// True when the client goes on with the session that it left.
+    pub(super) is_resumed: bool,
+    /// The will of its last connection, when that is due by now or by this.
+    pub(super) will: Option<(Arc<Handle>, Box<Will>)>,
     /// What has to be safe before the client hears of it.
     pub(super) mark: Mark,
 }
@@ -91,16 +84,22 @@ impl Attached {
         if let (Some(claim), 0) = (&mut claim, guest.expiry_seconds) {
             claim.keep_no_more();
         }
-        let (handle, before) = match found {
-            Some(away) if !guest.clean => (away.handle, Before::Resumed),
-            Some(away) => {
+        let now = context.clock.now();
+        let (mut resumed, mut will) = (None, None);
+        if let Some(away) = found {
+            let goes_on = !guest.clean && now < away.ends_at();
+            // A will that waits is due at the latest when its session ends; whoever comes back
+            // before spares it ([MQTT-3.1.3-9]).
+            let due = away.will.filter(|(due, _)| !goes_on || *due <= now);
+            will = due.map(|(_, will)| (Arc::clone(&away.handle), will));
+            if goes_on {
+                resumed = Some(away.handle);
+            } else {
                 end_session(&context, &away.handle);
-                let will = away.will.map(|(_, will)| will);
-                let new = new_session(&context, &guest);
-                (new, Before::Discarded(away.handle, will))
             }
-            None => (new_session(&context, &guest), Before::New),
-        };
+        }
+        let is_resumed = resumed.is_some();
+        let handle = resumed.unwrap_or_else(|| new_session(&context, &guest));
         let limits = context.limits.of(guest.subject);
         let in_flight = guest.in_flight.min(limits.in_flight);
         let holds = guest.expiry_seconds != 0;
@@ -111,10 +110,11 @@ impl Attached {
         handle.connect(guest.password_set_at, guest.task);
         context.counters.sessions.one();
         context.counters.open_sessions.one();
-        match before {
+        if is_resumed {
             // The table may have changed since the login was checked.
-            Before::Resumed => context.view.review(&handle),
-            _ => context.view.watch(&handle),
+            context.view.review(&handle);
+        } else {
+            context.view.watch(&handle);
         }
         if let Some(claim) = &claim {
             claim.serve(&handle);
@@ -134,7 +134,8 @@ impl Attached {
         };
         Taken {
             attached,
-            before,
+            is_resumed,
+            will,
             mark,
         }
     }

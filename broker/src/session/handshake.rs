@@ -1,6 +1,6 @@
 //! From the connection to the CONNACK.
 
-use super::attached::{Attached, Before, Guest, Taken};
+use super::attached::{Attached, Guest, Taken};
 use super::connected::{Connection, Terms};
 use super::identity::{Shown, identify};
 use super::kept::safe;
@@ -237,12 +237,11 @@ async fn admit(
     };
     let Taken {
         attached,
-        before,
+        is_resumed,
+        will,
         mark,
     } = Attached::take(Arc::clone(context), guest, claim, admission);
-    let session_present = matches!(before, Before::Resumed);
-    if let Before::Discarded(handle, Some(will)) = before {
-        // It was delayed at most until its session ends (MQTT 5.0 §3.1.3.2.2).
+    if let Some((handle, will)) = will {
         super::will::publish(context, &handle, &will).await;
     }
     if !safe(&context.store, mark).await {
@@ -252,7 +251,7 @@ async fn admit(
     let mut connack = vec![];
     let accepted = Accepted {
         assigned_id: assigned.then_some(&request.client_id),
-        session_present,
+        session_present: is_resumed,
         session_expiry: (expiry_seconds != request.session_expiry).then_some(expiry_seconds),
         receive_maximum: limits.in_flight,
         packet_bytes: limits.packet_bytes,

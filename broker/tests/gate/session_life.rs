@@ -95,6 +95,10 @@ async fn a_session_ends_when_its_client_was_away_for_too_long() {
     let client = ana(5).kept(60).resume(&stage).await;
     lose(&stage, client).await;
     stage.hand.advance_to(after(219_999));
+    // Also before the gate has tidied up.
+    let client = ana(5).kept(60).open(&stage).await;
+    lose(&stage, client).await;
+    stage.hand.advance_to(after(300_000));
     stage.until("gone", |it| it.away_sessions == 0).await;
     ana(5).kept(60).open(&stage).await;
 }
