@@ -20,9 +20,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
+
+/// Connections that may wait to be accepted; the system has a bound of its own
+/// (`net.core.somaxconn`). What does not fit is lost without a word when many connect at once.
+const BACKLOG: u32 = 4_096;
 
 /// How a gate is set up.
 #[derive(Debug, Clone)]
@@ -167,7 +171,7 @@ impl Gate {
             password_cost,
         } = settings;
         let logins = LoginDesk::new(limits.logins_at_once, limits.logins_waiting, password_cost)?;
-        let opened = open_listeners(listeners).await?;
+        let opened = open_listeners(listeners)?;
         let (log, readers) = router::start(shards.max(1), limits.log_bytes)
             .map_err(|stopped| GateError::Log(stopped.to_string()))?;
         let (store, restored) = (Store::memory(), Restored::default());
@@ -316,8 +320,19 @@ fn unusable(address: SocketAddr, error: TlsError) -> GateError {
     GateError::Tls { address, error }
 }
 
+fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // The port of a server that has just stopped is free, though its connections linger.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
 /// Opens all listeners, or none.
-async fn open_listeners(
+fn open_listeners(
     listeners: Vec<ListenerSettings>,
 ) -> Result<Vec<(TcpListener, SocketAddr, Arc<Entrance>)>, GateError> {
     if listeners.is_empty() {
@@ -328,7 +343,7 @@ async fn open_listeners(
         let address = settings.address;
         let unopened = |error| GateError::Listen { address, error };
         let entrance = Entrance::new(settings).map_err(|error| unusable(address, error))?;
-        let listener = TcpListener::bind(address).await.map_err(unopened)?;
+        let listener = bind(address).map_err(unopened)?;
         let address = listener.local_addr().map_err(unopened)?;
         opened.push((listener, address, Arc::new(entrance)));
     }

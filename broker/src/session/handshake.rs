@@ -17,6 +17,7 @@ use crate::wire::{
     cut, refuse_connect, refuse_level,
 };
 use std::future::poll_fn;
+use std::io;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -77,7 +78,8 @@ pub(super) async fn shake(
     let mut phase = context.phase.subscribe();
     let shaken = {
         let connect = async {
-            entrance.open(&mut socket).await.ok()?;
+            let opened = entrance.open(&mut socket).await;
+            opened.inspect_err(unspoken).ok()?;
             read_connect(&mut socket, &context).await
         };
         let connect = tokio::time::timeout(context.limits.connect_within, connect);
@@ -126,7 +128,8 @@ async fn read_connect(socket: &mut Socket, context: &Context) -> Option<(Connect
     let mut bytes = Vec::new();
     loop {
         let mut chunk = [0; 1_024];
-        let new = socket.read(&mut chunk).await.ok().filter(|it| *it > 0)?;
+        let read = socket.read(&mut chunk).await;
+        let new = read.inspect_err(unspoken).ok().filter(|it| *it > 0)?;
         bytes.extend_from_slice(&chunk[..new]);
         context.counters.received_bytes.add(new as u64);
         // Anything but a CONNECT first is closed without an answer ([MQTT-3.1.0-1]).
@@ -163,6 +166,14 @@ async fn read_connect(socket: &mut Socket, context: &Context) -> Option<(Connect
                 None
             }
         };
+    }
+}
+
+/// A client with another idea of TLS or WebSocket, a wrong certificate for example, is nobody's
+/// fault; whoever looks for the reason finds it.
+fn unspoken(error: &io::Error) {
+    if error.kind() == io::ErrorKind::InvalidData {
+        tracing::debug!(%error, "a client was not understood");
     }
 }
 

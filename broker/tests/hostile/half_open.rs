@@ -22,11 +22,11 @@ const BEGINNINGS: [&[u8]; 5] = [
     b"\x10\x0C\x00\x04MQTT\x04\x02\x00\x00\x00\x00\x30\xFF\x03\x00\x06wild/a",
 ];
 
-async fn open(address: SocketAddr, number: u64) -> TcpStream {
+async fn open(address: SocketAddr, number: u64) -> (u64, TcpStream) {
     let mut stream = TcpStream::connect(address).await.expect("the gate listens");
     let said = usize::try_from(number).expect("few") % BEGINNINGS.len();
     stream.write_all(BEGINNINGS[said]).await.expect("open");
-    stream
+    (number, stream)
 }
 
 /// As many connections as this process may have open, with both ends.
@@ -54,6 +54,7 @@ async fn connections_that_are_only_begun_are_ended_and_cost_others_nothing() {
         opening.spawn(open(address, number));
     }
     let mut open = opening.join_all().await;
+    open.sort_by_key(|(number, _)| *number);
     // Meanwhile a good client is let in and hears itself.
     is_served(address).await;
     // Whoever has not said who he is has to go; the others only broke off in mid-message.
@@ -64,7 +65,7 @@ async fn connections_that_are_only_begun_are_ended_and_cost_others_nothing() {
         })
         .await;
     assert_eq!(stage.statistics().open_sessions, in_session);
-    for stream in open.iter_mut().take(BEGINNINGS.len() - 1) {
+    for (_, stream) in open.iter_mut().take(BEGINNINGS.len() - 1) {
         let mut rest = vec![];
         // Closed, with an answer or without.
         let _ = stream.read_to_end(&mut rest).await;
