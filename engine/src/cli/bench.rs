@@ -1,8 +1,13 @@
 //! `tanglegate bench`
 
 use super::asked_to_end;
-use crate::bench::{broker, log};
+use crate::bench::log;
+use crate::bench::mqtt::{self, Section};
 use clap::Subcommand;
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 #[derive(Subcommand)]
@@ -25,17 +30,28 @@ pub(super) enum Bench {
         #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1_000..=100_000_000))]
         events: u64,
     },
-    /// Pass messages, beside Mosquitto with the same rights; and ask for permits
-    Broker {
-        /// Seconds of each load on each server, each time
-        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=600))]
-        seconds: u64,
-        /// How often the servers take turns; the median counts
-        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=99))]
-        rounds: u8,
-        /// Measure only what has this in its name, e.g. latency, "QoS 1" or permit
-        #[arg(long, value_name = "WORDS")]
-        only: Option<String>,
+    /// Pass messages, hold sessions and check passwords, beside Mosquitto with the same rights
+    #[command(alias = "broker")]
+    Mqtt {
+        /// Measure these parts only
+        #[arg(long, value_delimiter = ',', value_name = "PARTS")]
+        only: Vec<Section>,
+        /// Within three minutes: one round of short loads and smaller crowds
+        #[arg(long)]
+        quick: bool,
+        /// Seconds of each load on each server, each time; usually 3
+        #[arg(long, value_parser = clap::value_parser!(u64).range(1..=600))]
+        seconds: Option<u64>,
+        /// How often the servers take turns; the median counts; usually 3
+        #[arg(long, value_parser = clap::value_parser!(u8).range(1..=99))]
+        rounds: Option<u8>,
+    },
+    /// A gate to be measured; `bench mqtt` starts it
+    #[command(hide = true)]
+    Gate {
+        /// Its logins and rights
+        #[arg(long)]
+        scene: PathBuf,
     },
 }
 
@@ -48,24 +64,51 @@ impl Bench {
                 .to_string(),
             Self::Replay { events } => log::replay(events, ended).await?.to_string(),
             Self::Start { events } => log::start(events, ended).await?.to_string(),
-            Self::Broker {
+            Self::Mqtt {
+                only,
+                quick,
                 seconds,
                 rounds,
-                only,
             } => {
-                let settings = broker::Settings {
-                    load: Duration::from_secs(seconds),
-                    rounds: rounds.into(),
-                    only,
-                    ..broker::Settings::default()
+                let mut settings = if quick {
+                    mqtt::Settings::quick()
+                } else {
+                    mqtt::Settings::default()
                 };
-                tokio::select! {
-                    report = broker::run(settings) => report?,
-                    () = ended => return Ok(()),
+                settings.program = std::env::current_exe()?;
+                settings.load = seconds.map_or(settings.load, Duration::from_secs);
+                settings.rounds = rounds.map_or(settings.rounds, usize::from);
+                if !only.is_empty() {
+                    settings.only = only;
                 }
+                return measure_mqtt(settings, ended).await;
             }
+            Self::Gate { scene } => return mqtt::serve_gate(&scene).await,
         };
         print!("{report}");
         Ok(())
     }
+}
+
+/// Prints each table as soon as it is known. When `ended` completes, the measurement under way is
+/// the last one.
+async fn measure_mqtt(
+    settings: mqtt::Settings,
+    ended: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let stopping = Arc::clone(&stop);
+    let measuring = tokio::task::spawn_blocking(move || {
+        mqtt::run(&settings, &stopping, |text| {
+            print!("{text}");
+            // Who reads it line by line may be gone; the measurement goes on.
+            let _ = std::io::stdout().flush();
+        })
+    });
+    tokio::pin!(measuring);
+    tokio::select! {
+        measured = &mut measuring => return measured?,
+        () = ended => stop.store(true, Ordering::Relaxed),
+    }
+    measuring.await?
 }

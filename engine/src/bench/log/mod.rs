@@ -11,6 +11,7 @@ mod report;
 use ground::Ground;
 use load::Shape;
 pub use report::{Budget, Line, Report};
+pub(super) use report::{grouped, median};
 use std::time::Duration;
 
 /// Rounds of every figure; figure and floor take turns.

@@ -99,7 +99,7 @@ pub(super) fn micros(time: Duration) -> String {
 }
 
 /// A number without fraction in groups of three digits.
-pub(super) fn grouped(number: f64) -> String {
+pub(in crate::bench) fn grouped(number: f64) -> String {
     let digits = format!("{number:.0}");
     let mut text = String::new();
     for (at, digit) in digits.chars().enumerate() {
@@ -112,7 +112,7 @@ pub(super) fn grouped(number: f64) -> String {
 }
 
 /// The middle of some figures, which no outlier moves; the upper of two middles.
-pub(super) fn median<T: PartialOrd + Copy>(mut figures: Vec<T>) -> Option<T> {
+pub(in crate::bench) fn median<T: PartialOrd + Copy>(mut figures: Vec<T>) -> Option<T> {
     figures.sort_by(|a, b| a.partial_cmp(b).unwrap_or(std::cmp::Ordering::Equal));
     figures.get(figures.len() / 2).copied()
 }

@@ -1,12 +1,13 @@
 //! Permits among very many leases: time and memory.
 
-use super::LONG_AGO;
 use std::time::Instant;
 use tanglegate_core::{
     Access, Acl, Address, Digest, Event, Nanos, Offer, OfferId, PasswordVerifier, PaymentId,
     Position, Recorded, SubscriberId, Tariff, Timestamp, TopicFilter, TopicName, Username,
 };
 
+/// An instant for events that no clock has to see.
+const LONG_AGO: Timestamp = Timestamp(1);
 /// Permits that are asked for at most.
 const ASKED: usize = 2_000_000;
 /// Offers that the leases are of.
