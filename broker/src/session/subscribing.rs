@@ -6,6 +6,7 @@ use super::replay::Replay;
 use crate::decision;
 use crate::shard::Subscribed;
 use crate::statistics::{Outcome, Stage};
+use crate::store::Change;
 use crate::wire::{
     Options, Reason, SubscribeRequest, UnsubscribeRequest, is_shared, subscribe_answer,
     unsubscribe_answer,
@@ -75,6 +76,12 @@ impl Connection {
                 });
             }
         };
+        handle.record(|session| Change::Subscribe {
+            session,
+            filter: text.into(),
+            options,
+            id,
+        });
         if options.retain_handling == 0 || (options.retain_handling == 1 && is_new) {
             if Me::concerns_lease(&filter) {
                 self.me.tell_lease_retained();
@@ -126,6 +133,10 @@ impl Connection {
         for filter in &request.filters {
             let known = handle.shard.unsubscribe(handle.slot, filter);
             self.replays.retain(|it| it.filter.as_str() != filter);
+            if known {
+                let filter = filter.as_str().into();
+                handle.record(|session| Change::Unsubscribe { session, filter });
+            }
             reasons.push(if known {
                 Reason::Success
             } else {
