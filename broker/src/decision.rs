@@ -10,6 +10,12 @@ use tanglegate_core::{Denied, Permit, SubscriberId, Timestamp, TopicFilter, Topi
 
 /// To whoever gives a wrong password, or a name that nobody has.
 pub(crate) const WRONG_LOGIN: &str = "the user name or the password is wrong";
+/// To whoever gave wrong ones too often, whatever he gives now.
+pub(crate) const TOO_SOON: &str =
+    "too many logins from your address were wrong; try again later, at most every ten seconds";
+/// To an anonymous client that comes too often.
+pub(crate) const TOO_MANY_CONNECTS: &str =
+    "too many clients without a login connect from your address; try again later";
 /// To an anonymous client that finds no place.
 pub(crate) const NO_MORE_ANONYMOUS: &str =
     "too many clients without a login are connected; log in, or try again later";

@@ -3,11 +3,12 @@
 use crate::access::AccessView;
 use crate::alarm::Alarm;
 use crate::clock::Clock;
+use crate::door::Door;
 use crate::entrance::{Entrance, ListenerSettings, TlsError};
 use crate::inquiry::Inquiry;
 use crate::keeper;
 use crate::limits::Limits;
-use crate::listener::{Door, listen, reached};
+use crate::listener::{listen, reached};
 use crate::login::{Cost, CostError, LoginDesk};
 use crate::registry::Registry;
 use crate::retained::Retained;
@@ -23,6 +24,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
+use zeroize::Zeroizing;
 
 /// Connections that may wait to be accepted; the system has a bound of its own
 /// (`net.core.somaxconn`). What does not fit is lost without a word when many connect at once.
@@ -82,6 +84,9 @@ pub enum GateError {
     /// The cost of passwords is impossible.
     #[error(transparent)]
     Cost(#[from] CostError),
+    /// There are no random numbers.
+    #[error("the operating system gives no random numbers: {0}; is /dev/urandom there?")]
+    Randomness(String),
     /// The message log does not start.
     #[error("{0}")]
     Log(String),
@@ -170,7 +175,9 @@ impl Gate {
             shards,
             password_cost,
         } = settings;
-        let logins = LoginDesk::new(limits.logins_at_once, limits.logins_waiting, password_cost)?;
+        let mut key = Zeroizing::new([0; 32]);
+        getrandom::fill(&mut *key).map_err(|error| GateError::Randomness(error.to_string()))?;
+        let logins = LoginDesk::new(&limits, password_cost, key)?;
         let opened = open_listeners(listeners)?;
         let (log, readers) = router::start(shards.max(1), limits.log_bytes)
             .map_err(|stopped| GateError::Log(stopped.to_string()))?;

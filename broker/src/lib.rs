@@ -24,6 +24,7 @@ mod alarm;
 mod budget;
 mod clock;
 mod decision;
+mod door;
 mod entrance;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
@@ -44,6 +45,7 @@ mod message;
 mod outbox;
 mod passing;
 mod rate;
+mod recent;
 mod record;
 mod registry;
 mod retained;

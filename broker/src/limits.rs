@@ -13,6 +13,20 @@ pub struct Limits {
     pub connections_per_address: usize,
     /// Open connections of clients without a login.
     pub anonymous_connections: usize,
+    /// Of those, from one address.
+    pub anonymous_per_address: usize,
+    /// Open connections of which nobody knows yet whose they are: the CONNECT has not come, or
+    /// its login waits to be checked.
+    pub opening: usize,
+    /// Of those, from one address.
+    pub opening_per_address: usize,
+    /// New connections. Half of a burst is kept for addresses from which somebody has logged in
+    /// during the last day. Beyond it they are closed unread.
+    pub connects: Rate,
+    /// New connections from one address.
+    pub connects_per_address: Rate,
+    /// CONNECTs without a login from one address.
+    pub anonymous_connects_per_address: Rate,
     /// Time from the connection to a complete CONNECT.
     pub connect_within: Duration,
     /// Size of a CONNECT in bytes, before anybody is known.
@@ -21,6 +35,13 @@ pub struct Limits {
     pub logins_at_once: usize,
     /// Passwords waiting for their turn; beyond it a CONNECT is answered "server busy".
     pub logins_waiting: usize,
+    /// Of those, from one address.
+    pub logins_waiting_per_address: usize,
+    /// Right logins that are remembered, so that they need not be hashed again. 0: none.
+    pub logins_remembered: usize,
+    /// How long a right login is remembered. It stays bound to the password: when that changes,
+    /// it is forgotten at once.
+    pub logins_remembered_for: Duration,
     /// How long a session is kept for a client who is away, at most, whatever it asks for. 0:
     /// every session ends with its connection. Clients without a login have none that is kept.
     pub session_expiry: Duration,
@@ -88,10 +109,19 @@ impl Default for Limits {
             connections: 100_000,
             connections_per_address: 10_000,
             anonymous_connections: 10_000,
+            anonymous_per_address: 1_000,
+            opening: 10_000,
+            opening_per_address: 2_000,
+            connects: Rate::new(20_000, 40_000),
+            connects_per_address: Rate::new(1_000, 10_000),
+            anonymous_connects_per_address: Rate::new(100, 1_000),
             connect_within: Duration::from_secs(10),
             connect_bytes: 64 << 10,
             logins_at_once: std::thread::available_parallelism().map_or(1, usize::from),
             logins_waiting: 1_000,
+            logins_waiting_per_address: 100,
+            logins_remembered: 100_000,
+            logins_remembered_for: Duration::from_secs(24 * 3_600),
             session_expiry: Duration::from_secs(7 * 24 * 60 * 60),
             kept_sessions: 10_000,
             kept_sessions_per_login: 100,

@@ -1,12 +1,20 @@
 //! Passwords: making verifiers, and checking logins against them.
 
+mod failures;
+mod line;
+mod verified;
+
 use crate::access::AccessView;
+use crate::limits::Limits;
 use argon2::{Algorithm, Argon2, Block, Params, Version};
+use failures::Failures;
+use line::Line;
 use parking_lot::Mutex;
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 use tanglegate_core::{Denied, Login, PasswordVerifier};
-use tokio::sync::Semaphore;
+use verified::Verified;
 use zeroize::{Zeroize, Zeroizing};
 
 /// What a guess costs a thief, and a login us (RFC 9106).
@@ -108,11 +116,14 @@ fn same(left: &[u8; 32], right: &[u8; 32]) -> bool {
 }
 
 /// Checks logins aside from the threads that pass messages on, a few at a time.
-#[derive(Debug)]
+///
+/// A login that was right lately is known again at once. Any other one pays: whoever sent wrong
+/// ones waits first, then addresses take turns, and last comes the full price of Argon2id, for
+/// names that do not exist too.
 pub(crate) struct LoginDesk {
-    at_once: Arc<Semaphore>,
-    waiting: AtomicUsize,
-    most_waiting: usize,
+    verified: Verified,
+    failures: Mutex<Failures>,
+    line: Arc<Line>,
     /// What checks work in, kept for the next ones: each takes many megabytes, and allocators
     /// keep such pieces for every thread that ever freed one.
     memories: Arc<Mutex<Vec<Vec<Block>>>>,
@@ -127,40 +138,84 @@ pub(crate) enum LoginRefused {
     Wrong,
     /// Too many are waiting.
     Busy,
+    /// Too many logins from the address were wrong, and it asks again too soon.
+    TooSoon,
     /// There is nothing to check against.
     Denied(Denied),
 }
 
 impl LoginDesk {
-    /// A desk for so many checks at once and waiting. `cost` is the usual one, so that unknown
-    /// names take as long as known ones.
-    pub(crate) fn new(at_once: usize, most_waiting: usize, cost: Cost) -> Result<Self, CostError> {
+    /// A desk within these limits. `cost` is the usual one, so that unknown names take as long as
+    /// known ones. `key` must be random and secret.
+    pub(crate) fn new(
+        limits: &Limits,
+        cost: Cost,
+        key: Zeroizing<[u8; 32]>,
+    ) -> Result<Self, CostError> {
+        let (most, lifetime) = (limits.logins_remembered, limits.logins_remembered_for);
+        let line = Line::new(
+            limits.logins_at_once,
+            limits.logins_waiting,
+            limits.logins_waiting_per_address,
+        );
         Ok(Self {
-            at_once: Arc::new(Semaphore::new(at_once.max(1))),
-            waiting: AtomicUsize::new(0),
-            most_waiting,
+            verified: Verified::new(key, most, lifetime),
+            failures: Mutex::new(Failures::new()),
+            line,
             memories: Arc::default(),
             nobody: make_verifier(b"", [0; 16], cost)?,
         })
     }
 
-    /// Checks a name and a password.
+    /// Checks a name and a password that came from `address`.
     pub(crate) async fn check(
         &self,
         view: &AccessView,
+        address: IpAddr,
         username: &str,
         password: Zeroizing<Vec<u8>>,
     ) -> Result<Login, LoginRefused> {
         let login = view.login(username).map_err(LoginRefused::Denied)?;
-        let _place = Place::take(&self.waiting, self.most_waiting).ok_or(LoginRefused::Busy)?;
-        let turn = Arc::clone(&self.at_once).acquire_owned().await;
-        let Ok(turn) = turn else {
-            return Err(LoginRefused::Busy);
-        };
-        let verifier = match &login {
-            Some(login) => login.verifier.clone(),
-            None => self.nobody.clone(),
-        };
+        let verifier = login.as_ref().map_or(&self.nobody, |it| &it.verifier);
+        let mark = self.verified.mark(verifier, &password);
+        if let Some(login) = &login
+            && self.verified.knows(login.subscriber, &mark, Instant::now())
+        {
+            return Ok(login.clone());
+        }
+        let slot = self
+            .failures
+            .lock()
+            .slot(address, username, Instant::now())
+            .ok_or(LoginRefused::TooSoon)?;
+        tokio::time::sleep_until(slot.at.into()).await;
+        let right = self
+            .check_in_turn(address, slot.doubtful, verifier.clone(), password)
+            .await?;
+        let now = Instant::now();
+        match login {
+            Some(login) if right => {
+                self.failures.lock().forgive(username);
+                self.verified.remember(login.subscriber, mark, now);
+                Ok(login)
+            }
+            _ => {
+                self.failures.lock().note(address, username, now);
+                Err(LoginRefused::Wrong)
+            }
+        }
+    }
+
+    /// The full check; true when the password is right.
+    async fn check_in_turn(
+        &self,
+        address: IpAddr,
+        doubtful: bool,
+        verifier: PasswordVerifier,
+        password: Zeroizing<Vec<u8>>,
+    ) -> Result<bool, LoginRefused> {
+        let turn = self.line.wait(address, doubtful).await;
+        let turn = turn.map_err(|_| LoginRefused::Busy)?;
         let memories = Arc::clone(&self.memories);
         let check = tokio::task::spawn_blocking(move || {
             let _turn = turn;
@@ -169,27 +224,7 @@ impl LoginDesk {
             memories.lock().push(memory);
             right
         });
-        match (check.await, login) {
-            (Ok(true), Some(login)) => Ok(login),
-            (Ok(_), _) => Err(LoginRefused::Wrong),
-            (Err(_), _) => Err(LoginRefused::Busy),
-        }
-    }
-}
-
-/// A place among those who wait.
-struct Place<'a>(&'a AtomicUsize);
-
-impl<'a> Place<'a> {
-    fn take(waiting: &'a AtomicUsize, most: usize) -> Option<Self> {
-        let place = Self(waiting);
-        (waiting.fetch_add(1, Ordering::Relaxed) < most).then_some(place)
-    }
-}
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        check.await.map_err(|_| LoginRefused::Busy)
     }
 }
 
@@ -225,17 +260,57 @@ mod tests {
         assert!(!verify(&broken, b""));
     }
 
-    #[tokio::test]
-    async fn a_full_desk_says_so_at_once() {
+    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+
+    fn desk(limits: &Limits) -> LoginDesk {
+        LoginDesk::new(limits, Cost::LEAST, Zeroizing::new([5; 32])).unwrap()
+    }
+
+    fn view() -> AccessView {
         let view = AccessView::new();
         view.install(tanglegate_core::Acl::default());
-        let desk = LoginDesk::new(1, 0, Cost::LEAST).unwrap();
-        let refused = desk.check(&view, "ana", Zeroizing::default()).await;
-        assert_eq!(refused.unwrap_err(), LoginRefused::Busy);
-        assert_eq!(desk.waiting.load(Ordering::Relaxed), 0);
-        let desk = LoginDesk::new(1, 1, Cost::LEAST).unwrap();
-        let refused = desk.check(&view, "ana", Zeroizing::default()).await;
-        assert_eq!(refused.unwrap_err(), LoginRefused::Wrong);
+        view
+    }
+
+    #[tokio::test]
+    async fn a_full_desk_says_so_at_once() {
+        let desk = desk(&Limits {
+            logins_at_once: 1,
+            logins_waiting: 0,
+            ..Limits::default()
+        });
+        let turn = desk.line.wait(HERE, false).await.unwrap();
+        let view = view();
+        let check = || desk.check(&view, HERE, "ana", Zeroizing::default());
+        assert_eq!(check().await.unwrap_err(), LoginRefused::Busy);
+        drop(turn);
+        assert_eq!(check().await.unwrap_err(), LoginRefused::Wrong);
+    }
+
+    #[tokio::test]
+    async fn an_address_with_many_wrong_logins_is_sent_away_and_others_are_not() {
+        let (desk, view) = (desk(&Limits::default()), view());
+        let wrong = || desk.check(&view, HERE, "ana", Zeroizing::default());
+        let mut refusals = vec![];
+        for _ in 0..4 {
+            refusals.push(wrong().await.unwrap_err());
+        }
+        assert_eq!(refusals, [const { LoginRefused::Wrong }; 4]);
+        // Hundreds at once: each that waits pushes the next one further off.
+        let mut sent_away = 0;
+        for _ in 0..300 {
+            let now = std::time::Duration::ZERO;
+            match tokio::time::timeout(now, wrong()).await {
+                Ok(refused) => sent_away += u32::from(refused.err() == Some(LoginRefused::TooSoon)),
+                Err(_waits) => {}
+            }
+        }
+        assert!(sent_away > 150, "{sent_away}");
+        let there = IpAddr::from([192, 0, 2, 2]);
+        let begun = Instant::now();
+        let other = desk.check(&view, there, "bob", Zeroizing::default()).await;
+        assert_eq!(other.unwrap_err(), LoginRefused::Wrong);
+        assert!(begun.elapsed() < std::time::Duration::from_secs(1));
     }
 
     #[test]
@@ -257,13 +332,20 @@ mod tests {
 
     #[tokio::test]
     async fn checks_take_no_more_memory_than_happen_at_once() {
-        let view = Arc::new(AccessView::new());
-        view.install(tanglegate_core::Acl::default());
-        let desk = Arc::new(LoginDesk::new(2, 100, Cost::LEAST).unwrap());
+        let view = Arc::new(view());
+        let desk = Arc::new(desk(&Limits {
+            logins_at_once: 2,
+            ..Limits::default()
+        }));
         let mut checks = tokio::task::JoinSet::new();
-        for _ in 0..50 {
+        for number in 0..50 {
             let (desk, view) = (Arc::clone(&desk), Arc::clone(&view));
-            checks.spawn(async move { desk.check(&view, "ana", Zeroizing::default()).await });
+            let address = IpAddr::from([192, 0, 2, number]);
+            let name = number.to_string();
+            checks.spawn(async move {
+                desk.check(&view, address, &name, Zeroizing::default())
+                    .await
+            });
         }
         for refused in checks.join_all().await {
             assert_eq!(refused.unwrap_err(), LoginRefused::Wrong);

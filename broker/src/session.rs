@@ -23,9 +23,9 @@ pub(crate) use kept::restore;
 pub(crate) use me::concerns_me;
 pub(crate) use will::{Will, publish as publish_will};
 
+use crate::door::Admission;
 use crate::entrance::Entrance;
 use crate::gate::Context;
-use crate::listener::Admission;
 use crate::store::Change;
 use end::End;
 use std::future::{Future, poll_fn};

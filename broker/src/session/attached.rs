@@ -4,8 +4,8 @@
 use super::end::End;
 use super::will::{self, Will};
 use super::{Handle, end_session};
+use crate::door::Admission;
 use crate::gate::{Context, Phase};
-use crate::listener::Admission;
 use crate::outbox::Outbox;
 use crate::registry::{Away, Claim};
 use crate::store::Mark;

@@ -4,11 +4,12 @@ use super::attached::{Attached, Guest, Taken};
 use super::connected::{Connection, Terms};
 use super::identity::{Shown, identify};
 use super::kept::safe;
-use crate::decision::NO_MORE_ANONYMOUS;
+use crate::decision::{NO_MORE_ANONYMOUS, TOO_MANY_CONNECTS};
+use crate::door::{Admission, Crowded};
 use crate::entrance::Entrance;
 use crate::gate::{Context, Phase};
 use crate::limits::{ClientLimits, Limits};
-use crate::listener::{Admission, reached};
+use crate::listener::reached;
 use crate::registry::Claim;
 use crate::socket::Socket;
 use crate::statistics::{Outcome, Stage};
@@ -20,7 +21,7 @@ use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tanglegate_core::{Denied, SubscriberId, TopicName};
 use tokio::net::TcpStream;
 
@@ -40,6 +41,13 @@ impl Refusal {
         Self {
             reason,
             why: why.into(),
+        }
+    }
+
+    fn crowded(crowded: Crowded) -> Self {
+        match crowded {
+            Crowded::Places => Self::new(Reason::QuotaExceeded, NO_MORE_ANONYMOUS),
+            Crowded::Rate => Self::new(Reason::ConnectionRateExceeded, TOO_MANY_CONNECTS),
         }
     }
 
@@ -209,7 +217,7 @@ async fn admit(
     } = arrived;
     check_request(&request)?;
     let login = request.login.take();
-    let who = identify(Shown { certified, login }, context).await?;
+    let who = identify(admission.address(), Shown { certified, login }, context).await?;
     if who.is_none() && !entrance.lets_anonymous_in() {
         let why = "clients without a login are not let in here; log in";
         return Err(Refusal::new(Reason::NotAuthorized, why));
@@ -219,8 +227,11 @@ async fn admit(
         .view
         .permit_connect(subject)
         .map_err(|it| Refusal::denied(&it))?;
-    if subject.is_none() && !admission.become_anonymous() {
-        return Err(Refusal::new(Reason::QuotaExceeded, NO_MORE_ANONYMOUS));
+    match subject {
+        Some(_) => admission.become_known(Instant::now()),
+        None => admission
+            .become_anonymous(Instant::now())
+            .map_err(Refusal::crowded)?,
     }
     let limits = context.limits.of(subject);
     let most = limits.client_id_bytes;

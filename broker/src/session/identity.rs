@@ -1,10 +1,11 @@
 //! Who a client is: by its password, by its certificate, or by neither.
 
 use super::handshake::Refusal;
-use crate::decision::WRONG_LOGIN;
+use crate::decision::{TOO_SOON, WRONG_LOGIN};
 use crate::gate::Context;
 use crate::login::LoginRefused;
 use crate::wire::{LoginRequest, Reason};
+use std::net::IpAddr;
 use tanglegate_core::{Position, SubscriberId};
 
 /// Whose login it is, and the event that set the password: when that is not the last one any
@@ -19,8 +20,12 @@ pub(super) struct Shown {
     pub(super) login: Option<LoginRequest>,
 }
 
-/// `None` is an anonymous client.
-pub(super) async fn identify(shown: Shown, context: &Context) -> Result<Option<Identity>, Refusal> {
+/// Who it is that came from the address `from`. `None` is an anonymous client.
+pub(super) async fn identify(
+    from: IpAddr,
+    shown: Shown,
+    context: &Context,
+) -> Result<Option<Identity>, Refusal> {
     match shown {
         Shown {
             certified: None,
@@ -29,17 +34,23 @@ pub(super) async fn identify(shown: Shown, context: &Context) -> Result<Option<I
         Shown {
             certified: None,
             login: Some(login),
-        } => by_password(login, context).await.map(Some),
+        } => by_password(from, login, context).await.map(Some),
         Shown {
             certified: Some(name),
             login,
-        } => by_certificate(&name, login, context).await.map(Some),
+        } => by_certificate(from, &name, login, context).await.map(Some),
     }
 }
 
-async fn by_password(login: LoginRequest, context: &Context) -> Result<Identity, Refusal> {
+async fn by_password(
+    from: IpAddr,
+    login: LoginRequest,
+    context: &Context,
+) -> Result<Identity, Refusal> {
     let LoginRequest { username, password } = login;
-    let checked = context.logins.check(&context.view, &username, password);
+    let checked = context
+        .logins
+        .check(&context.view, from, &username, password);
     match checked.await {
         Ok(login) => Ok((login.subscriber, login.password_set_at)),
         Err(LoginRefused::Wrong) => Err(Refusal::new(Reason::BadLogin, WRONG_LOGIN)),
@@ -47,12 +58,14 @@ async fn by_password(login: LoginRequest, context: &Context) -> Result<Identity,
             let why = "too many logins are being checked; try again later";
             Err(Refusal::new(Reason::ServerBusy, why))
         }
+        Err(LoginRefused::TooSoon) => Err(Refusal::new(Reason::ConnectionRateExceeded, TOO_SOON)),
         Err(LoginRefused::Denied(denied)) => Err(Refusal::denied(&denied)),
     }
 }
 
 /// The certificate is enough; what is said besides must not contradict it.
 async fn by_certificate(
+    from: IpAddr,
     name: &str,
     login: Option<LoginRequest>,
     context: &Context,
@@ -63,7 +76,7 @@ async fn by_certificate(
             return Err(Refusal::new(Reason::BadLogin, why));
         }
         if !login.password.is_empty() {
-            return by_password(login, context).await;
+            return by_password(from, login, context).await;
         }
     }
     let found = context.view.login(name);

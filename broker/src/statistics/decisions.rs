@@ -131,7 +131,9 @@ impl Outcome {
             Reason::NotAuthorized => Self::Suspended,
             Reason::ServerUnavailable => Self::NotReady,
             Reason::ServerBusy => Self::Busy,
-            Reason::QuotaExceeded | Reason::ClientIdNotValid => Self::Limit,
+            Reason::QuotaExceeded | Reason::ConnectionRateExceeded | Reason::ClientIdNotValid => {
+                Self::Limit
+            }
             _ => Self::Unsupported,
         }
     }

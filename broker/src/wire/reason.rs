@@ -29,6 +29,7 @@ pub(crate) enum Reason {
     AdministrativeAction = 0x98,
     QosNotSupported = 0x9B,
     NoSharedSubscriptions = 0x9E,
+    ConnectionRateExceeded = 0x9F,
 }
 
 impl Reason {
@@ -47,6 +48,7 @@ impl Reason {
             Self::ServerUnavailable
             | Self::ServerBusy
             | Self::QuotaExceeded
+            | Self::ConnectionRateExceeded
             | Self::ServerShuttingDown => Some(3),
             Self::BadLogin => Some(4),
             Self::NotAuthorized => Some(5),

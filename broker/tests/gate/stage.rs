@@ -4,8 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 use tanglegate_broker::login::{Cost, make_verifier};
 use tanglegate_broker::{
-    AccessView, ClientLimits, Clock, Gate, Limits, ListenerSettings, ManualClock, Settings,
-    Statistics,
+    AccessView, Clock, Gate, Limits, ListenerSettings, ManualClock, Rate, Settings, Statistics,
 };
 use tanglegate_core::{
     Access, Acl, Address, Audience, Digest, Event, Nanos, Offer, OfferId, PaymentId, Position,
@@ -48,8 +47,8 @@ impl Stage {
 
     /// A gate whose log was not replayed yet.
     ///
-    /// Clients without a login may ask as much as they like, unless the test has other plans: at
-    /// their usual rate most tests would take minutes.
+    /// The usual bounds on what comes from one address are lifted, unless the test has set them
+    /// otherwise: here all clients come from the same one.
     pub(crate) async fn not_ready(limits: Limits) -> Self {
         let listeners = vec![ListenerSettings::new(([127, 0, 0, 1], 0).into())];
         Self::started(limits, listeners).await
@@ -62,14 +61,8 @@ impl Stage {
         stage
     }
 
-    async fn started(mut limits: Limits, listeners: Vec<ListenerSettings>) -> Self {
-        let usual = ClientLimits::anonymous();
-        if limits.anonymous.requests == usual.requests {
-            limits.anonymous.requests = None;
-        }
-        if limits.anonymous.request_bytes == usual.request_bytes {
-            limits.anonymous.request_bytes = None;
-        }
+    async fn started(limits: Limits, listeners: Vec<ListenerSettings>) -> Self {
+        let limits = for_one_address(limits);
         let (clock, hand) = Clock::manual(START);
         let view = AccessView::new();
         let settings = Settings {
@@ -220,6 +213,38 @@ impl Stage {
             panic!("never {what}: {:#?}", self.statistics());
         }
     }
+}
+
+fn for_one_address(mut limits: Limits) -> Limits {
+    fn lift<T: PartialEq>(limit: &mut T, usual: T, lifted: T) {
+        if *limit == usual {
+            *limit = lifted;
+        }
+    }
+    let (usual, any) = (Limits::default(), Rate::new(1_000_000, 1_000_000));
+    lift(&mut limits.connects, usual.connects, any);
+    lift(
+        &mut limits.connects_per_address,
+        usual.connects_per_address,
+        any,
+    );
+    lift(
+        &mut limits.anonymous_connects_per_address,
+        usual.anonymous_connects_per_address,
+        any,
+    );
+    let (all, here) = (limits.opening, usual.opening_per_address);
+    lift(&mut limits.opening_per_address, here, all);
+    let (all, here) = (limits.anonymous_connections, usual.anonymous_per_address);
+    lift(&mut limits.anonymous_per_address, here, all);
+    let anonymous = &mut limits.anonymous;
+    lift(&mut anonymous.requests, usual.anonymous.requests, None);
+    lift(
+        &mut anonymous.request_bytes,
+        usual.anonymous.request_bytes,
+        None,
+    );
+    limits
 }
 
 pub(crate) fn filter(text: &str) -> TopicFilter {
