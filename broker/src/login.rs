@@ -313,6 +313,49 @@ mod tests {
         assert!(begun.elapsed() < std::time::Duration::from_secs(1));
     }
 
+    #[tokio::test]
+    async fn a_login_that_was_right_is_known_again_until_its_password_changes() {
+        use tanglegate_core::{Event, Position, Recorded, SubscriberId, Timestamp, Username};
+        let view = view();
+        let tell = |position, event: &Event| {
+            view.apply(&[Recorded {
+                position: Position(position),
+                recorded_at: Timestamp(1),
+                event,
+            }]);
+        };
+        let subscriber = SubscriberId([1; 16]);
+        let verifier = |password: &[u8]| make_verifier(password, [7; 16], Cost::LEAST).unwrap();
+        let registered = Event::SubscriberRegistered {
+            subscriber,
+            username: Username::parse("ana").unwrap(),
+            verifier: verifier(b"secret"),
+        };
+        tell(1, &registered);
+        let desk = desk(&Limits {
+            logins_at_once: 1,
+            logins_waiting: 0,
+            ..Limits::default()
+        });
+        let check = |password: &[u8]| {
+            let password = Zeroizing::new(password.to_vec());
+            desk.check(&view, HERE, "ana", password)
+        };
+        check(b"secret").await.unwrap();
+        // From now on nobody gets a turn, so that whoever needs one is refused.
+        let _turn = desk.line.wait(HERE, false).await.unwrap();
+        check(b"secret").await.unwrap();
+        let refused = check(b"Secret").await;
+        assert_eq!(refused.unwrap_err(), LoginRefused::Busy, "it pays in full");
+        let changed = Event::PasswordChanged {
+            subscriber,
+            verifier: verifier(b"other"),
+        };
+        tell(2, &changed);
+        assert_eq!(check(b"secret").await.unwrap_err(), LoginRefused::Busy);
+        assert_eq!(check(b"other").await.unwrap_err(), LoginRefused::Busy);
+    }
+
     #[test]
     fn used_memory_does_not_change_what_is_right() {
         let cost = Cost {

@@ -41,10 +41,12 @@ impl SubscribeRequest {
     /// Reads the packet after its fixed header.
     pub(crate) fn read(version: Version, body: &[u8]) -> Result<Self, Fault> {
         packet_id(body)?;
-        match version {
+        let read = match version {
             Version::V311 => Self::read_v311(body),
             Version::V5 => Self::read_v5(body),
-        }
+        }?;
+        check_text(read.entries.iter().map(|(filter, _)| filter))?;
+        Ok(read)
     }
 
     fn read_v311(body: &[u8]) -> Result<Self, Fault> {
@@ -101,6 +103,14 @@ impl Options {
     }
 }
 
+/// [MQTT-1.5.4-2]: in no text there is a null character.
+fn check_text<'a>(filters: impl IntoIterator<Item = &'a String>) -> Result<(), Fault> {
+    if filters.into_iter().any(|it| it.contains('\0')) {
+        return Err(Fault::Malformed("a topic filter has a null character"));
+    }
+    Ok(())
+}
+
 fn entry(entry: &SubEntry) -> (String, Options) {
     let options = entry.sub_opts();
     let read = Options {
@@ -121,7 +131,7 @@ impl UnsubscribeRequest {
     /// Reads the packet after its fixed header.
     pub(crate) fn read(version: Version, body: &[u8]) -> Result<Self, Fault> {
         let packet_id = packet_id(body)?;
-        let filters = match version {
+        let filters: Vec<String> = match version {
             Version::V311 => {
                 let (packet, _) = v3_1_1::Unsubscribe::parse(body)?;
                 packet
@@ -139,6 +149,7 @@ impl UnsubscribeRequest {
                     .collect()
             }
         };
+        check_text(&filters)?;
         Ok(Self { packet_id, filters })
     }
 }

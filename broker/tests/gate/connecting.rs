@@ -288,7 +288,7 @@ async fn a_server_that_limits_the_keep_alive_says_so_and_holds_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn faults_after_the_connect_end_the_session_with_a_reason() {
     let stage = Stage::new().await;
-    let cases: [(&[u8], u8); 12] = [
+    let cases: [(&[u8], u8); 14] = [
         (&connect(5, "x").packet(), 0x82),                 // [MQTT-3.1.0-2]
         (&[0x34, 6, 0, 1, b'a', 0, 1, 0], 0x9B),           // [MQTT-3.2.2-11]
         (&[0x32, 6, 0, 1, b'a', 0, 0, 0], 0x81),           // packet identifier 0
@@ -299,6 +299,8 @@ async fn faults_after_the_connect_end_the_session_with_a_reason() {
         (&[0x30, 4, 0, 0, 0, 0], 0x82),                    // neither topic nor alias
         (&[0x80, 6, 0, 1, 0, 0, 1, b'a'], 0x81),           // [MQTT-3.8.1-1]
         (&[0x82, 3, 0, 1, 0], 0x82),                       // [MQTT-3.8.3-2]
+        (&[0x82, 8, 0, 1, 0, 0, 2, b'a', 0, 0], 0x81),     // [MQTT-1.5.4-2]
+        (&[0xA2, 7, 0, 1, 0, 0, 2, b'a', 0], 0x81),        // [MQTT-1.5.4-2]
         (&[0xF0, 0], 0x82),                                // AUTH without being asked
         (&[0x30, 0xFF, 0xFF, 0xFF, 0x7F], 0x95),           // [MQTT-3.2.2-15]
     ];

@@ -6,6 +6,7 @@ mod stage;
 mod wire;
 
 mod connecting;
+mod floods;
 mod interoperability;
 mod leases;
 mod limits;

@@ -126,6 +126,12 @@ pub enum Rejection {
     /// The rule is for a subscriber who does not exist.
     #[error("there is no subscriber {0}")]
     UnknownSubscriber(SubscriberId),
+    /// Names that look alike could be taken for each other.
+    #[error("a new username must not have characters that nobody sees, such as {}: leave it out", .0.escape_unicode())]
+    UnseenInUsername(char),
+    /// Filters that look alike could be taken for each other.
+    #[error("a filter to sell or give must not have characters that nobody sees, such as {}: leave it out", .0.escape_unicode())]
+    UnseenInFilter(char),
     /// The name belongs to somebody.
     #[error("the username '{0}' is taken: choose another one")]
     UsernameTaken(Username),

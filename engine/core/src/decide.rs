@@ -1,5 +1,6 @@
 //! From a command to the events it causes.
 
+use crate::unseen::unseen;
 use crate::{
     Command, Confirmation, Event, LeaseKey, MemoReading, Nanos, Offer, OfferId, Rejection, Rule,
     State, SubscriberId, Timestamp, UnmatchedReason, Username,
@@ -46,6 +47,9 @@ pub fn decide(state: &State, now: Timestamp, command: Command) -> Result<Vec<Eve
             username,
             verifier,
         } => {
+            if let Some(unseen) = unseen(username.as_str()) {
+                return Err(Rejection::UnseenInUsername(unseen));
+            }
             if state.named(&username).is_some() {
                 return Err(Rejection::UsernameTaken(username));
             }
@@ -121,6 +125,9 @@ fn publish_offer(state: &State, now: Timestamp, offer: Offer) -> Result<Vec<Even
     if is_reserved(offer.filter.as_str()) {
         return Err(Rejection::ReservedFilter(offer.filter));
     }
+    if let Some(unseen) = unseen(offer.filter.as_str()) {
+        return Err(Rejection::UnseenInFilter(unseen));
+    }
     if offer.valid_until <= now {
         return Err(Rejection::OfferOver(offer.valid_until));
     }
@@ -133,6 +140,9 @@ fn publish_offer(state: &State, now: Timestamp, offer: Offer) -> Result<Vec<Even
 fn give_rule(state: &State, rule: Rule) -> Result<Vec<Event>, Rejection> {
     if is_reserved(rule.filter.as_str()) {
         return Err(Rejection::ReservedFilter(rule.filter));
+    }
+    if let Some(unseen) = unseen(rule.filter.as_str()) {
+        return Err(Rejection::UnseenInFilter(unseen));
     }
     if state.rule(rule.id).is_some() {
         return Err(Rejection::RuleExists(rule.id));

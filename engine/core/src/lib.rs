@@ -27,6 +27,7 @@ mod staged;
 mod state;
 mod subscriber;
 mod topic;
+mod unseen;
 
 pub use access::{Access, Action, Audience, Rule};
 pub use acl::{Acl, Affected, Login};

@@ -437,3 +437,22 @@ fn a_batch_that_failed_to_commit_leaves_no_trace() {
     );
     assert_eq!(decide(&log.state, NOW, command), Ok(first));
 }
+
+#[test]
+fn names_and_filters_with_characters_that_nobody_sees_are_refused_as_new_ones_only() {
+    let mut log = market();
+    let refused = log.record(Timestamp(5), register("bo\u{200B}b", 9));
+    assert_eq!(refused, Err(Rejection::UnseenInUsername('\u{200B}')));
+    let text = refused.unwrap_err().to_string();
+    assert!(text.contains("\\u{200b}"), "{text}");
+    let offer = Offer {
+        filter: filter("sensor/\u{202E}live"),
+        ..plug_hour()
+    };
+    assert_eq!(
+        log.record(Timestamp(5), Command::PublishOffer(offer)),
+        Err(Rejection::UnseenInFilter('\u{202E}'))
+    );
+    // What stands in a log is still read.
+    assert!(Username::parse("bo\u{200B}b").is_ok());
+}
