@@ -45,6 +45,15 @@ fn holds(rejection: &Rejection, command: &Command, state: &State, now: Timestamp
         },
         Rejection::UnknownRule(rule) => state.rule(*rule).is_none(),
         Rejection::UnknownSubscriber(subscriber) => state.subscriber(*subscriber).is_none(),
+        Rejection::UnseenInUsername(unseen) => match command {
+            Command::RegisterSubscriber { username, .. } => username.as_str().contains(*unseen),
+            _ => false,
+        },
+        Rejection::UnseenInFilter(unseen) => match command {
+            Command::PublishOffer(offer) => offer.filter.as_str().contains(*unseen),
+            Command::GiveRule(rule) => rule.filter.as_str().contains(*unseen),
+            _ => false,
+        },
         Rejection::UsernameTaken(name) => state.named(name).is_some(),
         Rejection::UnknownUsername(name) => state.named(name).is_none(),
         Rejection::SubscriberExists(subscriber) => state.subscriber(*subscriber).is_some(),

@@ -6,7 +6,7 @@ use std::io::Read;
 use std::path::Path;
 use std::time::Duration;
 use tanglegate_broker::login::{Cost, make_verifier};
-use tanglegate_broker::{AccessView, ClientLimits, Clock, Gate, Limits, Settings};
+use tanglegate_broker::{AccessView, ClientLimits, Clock, Gate, Limits, Rate, Settings};
 use tanglegate_core::{
     Acl, Audience, Digest, Event, Nanos, OfferId, PasswordVerifier, PaymentId, Position, Recorded,
     Rule, RuleId, SubscriberId, Tariff, Timestamp, TopicFilter, Username,
@@ -46,7 +46,12 @@ fn settings() -> Settings {
     let mut settings = Settings::new(([127, 0, 0, 1], 0).into());
     settings.limits = Limits {
         connections_per_address: 100_000,
+        opening: 100_000,
+        opening_per_address: 100_000,
+        connects: Rate::new(1_000_000, 1_000_000),
+        connects_per_address: Rate::new(1_000_000, 1_000_000),
         logins_waiting: 100_000,
+        logins_waiting_per_address: 100_000,
         known: ClientLimits {
             subscriptions: 10_000,
             ..ClientLimits::known()
