@@ -17,6 +17,7 @@ use crate::session::{self, Order};
 use crate::shard::Shard;
 use crate::statistics::{Counters, Statistics, StatisticsReader};
 use crate::store::{Restored, Store};
+use crate::sys;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -41,10 +42,13 @@ pub struct Settings {
     pub shards: usize,
     /// What checking a password usually costs: unknown names take as long.
     pub password_cost: Cost,
+    /// How often statistics are published on `$SYS/broker/…`; `None`: never.
+    pub sys_interval: Option<Duration>,
 }
 
 impl Settings {
-    /// The usual settings, with one listener for MQTT over TCP; port 0 is any free one.
+    /// The usual settings, with one listener for MQTT over TCP, port 0 being any free one, and
+    /// without statistics on topics.
     #[must_use]
     pub fn new(listen: SocketAddr) -> Self {
         Self {
@@ -52,6 +56,7 @@ impl Settings {
             limits: Limits::default(),
             shards: std::thread::available_parallelism().map_or(1, usize::from),
             password_cost: Cost::OWASP,
+            sys_interval: None,
         }
     }
 }
@@ -134,6 +139,15 @@ impl Context {
         &self.shards[number]
     }
 
+    fn statistics_reader(&self) -> StatisticsReader {
+        StatisticsReader {
+            counters: Arc::clone(&self.counters),
+            retained: Arc::clone(&self.retained),
+            log: self.log.clone(),
+            registry: Arc::clone(&self.registry),
+        }
+    }
+
     /// Lets nobody in any more, and asks those who are in to go.
     fn close(&self) {
         self.phase.send_if_modified(|phase| {
@@ -174,6 +188,7 @@ impl Gate {
             limits,
             shards,
             password_cost,
+            sys_interval,
         } = settings;
         let mut key = Zeroizing::new([0; 32]);
         getrandom::fill(&mut *key).map_err(|error| GateError::Randomness(error.to_string()))?;
@@ -216,6 +231,12 @@ impl Gate {
         ));
         let keeper = Arc::clone(&context);
         working.push(tokio::spawn(async move { keeper::keep(&keeper).await }));
+        if let Some(interval) = sys_interval {
+            let (context, statistics) = (Arc::clone(&context), context.statistics_reader());
+            working.push(tokio::spawn(async move {
+                sys::tell(&context, statistics, interval).await;
+            }));
+        }
         let phase = context.phase.subscribe();
         let (mut addresses, mut entrances, mut listening) = (vec![], vec![], JoinSet::new());
         for (listener, address, entrance) in opened {
@@ -268,12 +289,7 @@ impl Gate {
     /// What the gate did, for whoever wants to look at any time.
     #[must_use]
     pub fn statistics_reader(&self) -> StatisticsReader {
-        StatisticsReader {
-            counters: Arc::clone(&self.context.counters),
-            retained: Arc::clone(&self.context.retained),
-            log: self.context.log.clone(),
-            registry: Arc::clone(&self.context.registry),
-        }
+        self.context.statistics_reader()
     }
 
     /// Says what the gate would say, for an operator who wants to know why.

@@ -31,6 +31,7 @@ async fn serve(context: &Context, now: Timestamp) {
         let (handle, will) = match due {
             Due::Will(handle, will) => (handle, Some(will)),
             Due::End(handle, will) => {
+                context.counters.expired_sessions.one();
                 session::end_session(context, &handle);
                 (handle, will)
             }

@@ -67,6 +67,8 @@ counters! {
         sessions,
         /// Sessions whose clients are connected.
         open_sessions,
+        /// Sessions that ended because their clients stayed away for longer than they are kept.
+        expired_sessions,
         /// Subscriptions of all sessions.
         open_subscriptions,
         /// PUBLISH packets received.

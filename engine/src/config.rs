@@ -4,6 +4,7 @@
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use tanglegate_core::Address;
 
 /// The annotated example, which is also what `tanglegate config` prints.
@@ -97,6 +98,8 @@ pub struct GateConfig {
     pub connections_per_address: usize,
     /// Most of them anonymous.
     pub anonymous_connections: usize,
+    /// How often statistics are published on `$SYS/broker/…`; `None`: never.
+    pub sys_interval: Option<Duration>,
 }
 
 /// Which payments count.
@@ -129,6 +132,7 @@ impl Default for GateConfig {
             connections: limits.connections,
             connections_per_address: limits.connections_per_address,
             anonymous_connections: limits.anonymous_connections,
+            sys_interval: Some(Duration::from_secs(10)),
         }
     }
 }
@@ -166,6 +170,7 @@ struct GateSection {
     connections: Option<usize>,
     connections_per_address: Option<usize>,
     anonymous_connections: Option<usize>,
+    sys_interval: Option<u32>,
 }
 
 #[derive(Deserialize)]
@@ -291,6 +296,11 @@ impl GateSection {
             anonymous_connections: self
                 .anonymous_connections
                 .unwrap_or(usual.anonymous_connections),
+            sys_interval: match self.sys_interval {
+                None => usual.sys_interval,
+                Some(0) => None,
+                Some(seconds) => Some(Duration::from_secs(seconds.into())),
+            },
         })
     }
 }

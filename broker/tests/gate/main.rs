@@ -14,5 +14,6 @@ mod publishing;
 mod retained;
 mod session_life;
 mod subscribing;
+mod sys;
 mod transports;
 mod wills;

@@ -51,17 +51,27 @@ impl Stage {
     /// otherwise: here all clients come from the same one.
     pub(crate) async fn not_ready(limits: Limits) -> Self {
         let listeners = vec![ListenerSettings::new(([127, 0, 0, 1], 0).into())];
-        Self::started(limits, listeners).await
+        Self::started(limits, listeners, None).await
     }
 
     /// A gate that is ready, in which nobody may do anything, with these listeners.
     pub(crate) async fn listening(limits: Limits, listeners: Vec<ListenerSettings>) -> Self {
-        let stage = Self::started(limits, listeners).await;
+        let stage = Self::started(limits, listeners, None).await;
         stage.view.install(Acl::default());
         stage
     }
 
-    async fn started(limits: Limits, listeners: Vec<ListenerSettings>) -> Self {
+    /// A gate whose log was not replayed yet, and that publishes its statistics so often.
+    pub(crate) async fn telling(limits: Limits, sys_interval: Option<Duration>) -> Self {
+        let listeners = vec![ListenerSettings::new(([127, 0, 0, 1], 0).into())];
+        Self::started(limits, listeners, sys_interval).await
+    }
+
+    async fn started(
+        limits: Limits,
+        listeners: Vec<ListenerSettings>,
+        sys_interval: Option<Duration>,
+    ) -> Self {
         let limits = for_one_address(limits);
         let (clock, hand) = Clock::manual(START);
         let view = AccessView::new();
@@ -70,6 +80,7 @@ impl Stage {
             limits,
             shards: 2,
             password_cost: Cost::LEAST,
+            sys_interval,
         };
         let gate = Gate::start(settings, view.clone(), clock)
             .await

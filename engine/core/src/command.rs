@@ -112,7 +112,10 @@ pub enum Rejection {
     #[error("the offer would have ended {0}, before it began: name a later end")]
     OfferOver(Timestamp),
     /// Nothing may be sold or given there.
-    #[error("topics under $SYS belong to the engine: choose another filter than '{0}'")]
+    #[error(
+        "topics under $SYS belong to the engine: choose another filter than '{0}'; only the right \
+         to read $SYS/broker/# can be given"
+    )]
     ReservedFilter(TopicFilter),
     /// The rule exists already.
     #[error("rule {0} exists already")]

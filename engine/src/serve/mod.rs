@@ -213,6 +213,7 @@ async fn open_metrics(config: &Config, sources: Sources) -> anyhow::Result<Optio
 
 fn gate_settings(config: &Config) -> tanglegate_broker::Settings {
     let mut settings = tanglegate_broker::Settings::new(config.gate.listen);
+    settings.sys_interval = config.gate.sys_interval;
     settings.limits = Limits {
         connections: config.gate.connections,
         connections_per_address: config.gate.connections_per_address,

@@ -381,6 +381,24 @@ fn names_identities_and_rules_are_given_once() {
     assert!(log.record(NOW, rule(3, stranger, "a")).is_err());
     let reserved = log.record(NOW, rule(4, Audience::Everyone, "$SYS/#"));
     assert_eq!(reserved, Err(Rejection::ReservedFilter(filter("$SYS/#"))));
+    for (topics, access, given) in [
+        ("$SYS/broker/#", Access::Read, true),
+        ("$SYS/broker/uptime", Access::Read, true),
+        ("$SYS/broker/#", Access::Write, false),
+        ("$SYS/broker/#", Access::ReadWrite, false),
+        ("$SYS/broker", Access::Read, false),
+        ("$SYS/access/#", Access::Read, false),
+        ("$SYS/+/x", Access::Read, false),
+    ] {
+        let number = 10 + u8::try_from(topics.len()).expect("short");
+        let show = Command::GiveRule(Rule {
+            id: RuleId([number; 16]),
+            audience: Audience::Everyone,
+            filter: filter(topics),
+            access,
+        });
+        assert_eq!(log.record(NOW, show).is_ok(), given, "{topics} {access}");
+    }
     log.record(NOW, Command::RemoveRule(RuleId([1; 16])))
         .expect("accepted");
     assert!(

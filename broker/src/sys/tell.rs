@@ -1,0 +1,41 @@
+//! Publishes the statistics, as retained messages of the server's own.
+
+use super::broker::Report;
+use crate::gate::Context;
+use crate::record::{Message, RecordWriter};
+use crate::statistics::StatisticsReader;
+use std::time::Duration;
+use tokio::time::MissedTickBehavior;
+
+/// The session that the server's own messages come from. No client ever has it.
+const NOBODY: u64 = 0;
+
+/// Tells the statistics every `interval` until the message log stops. Whoever reads them needs a
+/// right like for any other topic.
+pub(crate) async fn tell(context: &Context, statistics: StatisticsReader, interval: Duration) {
+    let mut report = Report::new(context.clock.now());
+    let mut ticks = tokio::time::interval(interval);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let now = context.clock.now();
+        let mut record = RecordWriter::default();
+        for (topic, value) in report.news(now, &statistics.read()) {
+            let message = Message {
+                topic: &topic,
+                qos: 0,
+                retain: true,
+                expiry: None,
+                properties: &[],
+                payload: value.as_bytes(),
+            };
+            record.push(&message, now);
+        }
+        if record.is_empty() {
+            continue;
+        }
+        if context.pass_on(0, record.finish(NOBODY)).await.is_err() {
+            return;
+        }
+    }
+}
