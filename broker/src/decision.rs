@@ -19,6 +19,8 @@ pub(crate) const TOO_MANY_CONNECTS: &str =
 /// To an anonymous client that finds no place.
 pub(crate) const NO_MORE_ANONYMOUS: &str =
     "too many clients without a login are connected; log in, or try again later";
+/// To one that comes in where a login is needed.
+pub(crate) const LOGIN_NEEDED: &str = "clients without a login are not let in here; log in";
 
 /// Why a message or a subscription is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -301,7 +301,8 @@ impl Gate {
             limits,
             ..
         } = &*self.context;
-        Inquiry::new(view.clone(), clock.clone(), limits.clone())
+        let anonymous = self.entrances.iter().any(|it| it.lets_anonymous_in());
+        Inquiry::new(view.clone(), clock.clone(), limits.clone(), anonymous)
     }
 
     /// What it did so far.

@@ -2,7 +2,9 @@
 
 use crate::access::AccessView;
 use crate::clock::Clock;
-use crate::decision::{NO_MORE_ANONYMOUS, WRONG_LOGIN, permit_publish, permit_subscribe};
+use crate::decision::{
+    LOGIN_NEEDED, NO_MORE_ANONYMOUS, WRONG_LOGIN, permit_publish, permit_subscribe,
+};
 use crate::limits::Limits;
 use crate::sys::ME;
 use tanglegate_core::{
@@ -45,6 +47,8 @@ pub struct Inquiry {
     view: AccessView,
     clock: Clock,
     limits: Limits,
+    /// Some listener lets clients without a login in.
+    anonymous: bool,
 }
 
 impl Asked {
@@ -65,11 +69,12 @@ impl Asked {
 }
 
 impl Inquiry {
-    pub(crate) fn new(view: AccessView, clock: Clock, limits: Limits) -> Self {
+    pub(crate) fn new(view: AccessView, clock: Clock, limits: Limits, anonymous: bool) -> Self {
         Self {
             view,
             clock,
             limits,
+            anonymous,
         }
     }
 
@@ -102,6 +107,9 @@ impl Inquiry {
     ) -> Result<Option<Right>, String> {
         let (view, limits) = (&self.view, self.limits.of(subject));
         let permit = match asked {
+            _ if subject.is_none() && !self.anonymous => {
+                return Err(LOGIN_NEEDED.to_owned());
+            }
             _ if subject.is_none() && self.limits.anonymous_connections == 0 => {
                 return Err(NO_MORE_ANONYMOUS.to_owned());
             }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tanglegate_core::SubscriberId;
 
 /// The bounds of one gate.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// Open connections, all together.
     pub connections: usize,
@@ -69,7 +69,7 @@ pub struct Limits {
 }
 
 /// The bounds of one connection.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientLimits {
     /// Largest packet from the client in bytes, fixed header included.
     pub packet_bytes: u32,

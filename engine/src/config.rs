@@ -1,10 +1,16 @@
 //! The one place for configuration: one TOML file, the environment for secrets. Everything is
 //! parsed and checked before a port opens.
 
+mod gate;
+mod limits;
+mod listeners;
+
+pub use gate::GateConfig;
+
+use gate::GateSection;
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 use tanglegate_core::Address;
 
 /// The annotated example, which is also what `tanglegate config` prints.
@@ -87,21 +93,6 @@ impl std::fmt::Debug for DatabaseUrl {
     }
 }
 
-/// Where clients connect.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GateConfig {
-    /// Address and port for MQTT.
-    pub listen: SocketAddr,
-    /// Most connections at once.
-    pub connections: usize,
-    /// Most of them from one address.
-    pub connections_per_address: usize,
-    /// Most of them anonymous.
-    pub anonymous_connections: usize,
-    /// How often statistics are published on `$SYS/broker/…`; `None`: never.
-    pub sys_interval: Option<Duration>,
-}
-
 /// Which payments count.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LedgerConfig {
@@ -122,19 +113,6 @@ pub enum LogFormat {
     Text,
     /// For machines: one JSON object per line.
     Json,
-}
-
-impl Default for GateConfig {
-    fn default() -> Self {
-        let limits = tanglegate_broker::Limits::default();
-        Self {
-            listen: SocketAddr::from(([127, 0, 0, 1], 1883)),
-            connections: limits.connections,
-            connections_per_address: limits.connections_per_address,
-            anonymous_connections: limits.anonymous_connections,
-            sys_interval: Some(Duration::from_secs(10)),
-        }
-    }
 }
 
 impl Default for Config {
@@ -161,16 +139,6 @@ struct File {
     ledger: Option<LedgerSection>,
     metrics: MetricsSection,
     log: LogSection,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields, default)]
-struct GateSection {
-    listen: Option<String>,
-    connections: Option<usize>,
-    connections_per_address: Option<usize>,
-    anonymous_connections: Option<usize>,
-    sys_interval: Option<u32>,
 }
 
 #[derive(Deserialize)]
@@ -269,42 +237,6 @@ impl MetricsSection {
     }
 }
 
-impl GateSection {
-    fn check(self) -> Result<GateConfig, ConfigError> {
-        let usual = GateConfig::default();
-        let listen = match self.listen {
-            None => usual.listen,
-            Some(text) => socket_address("gate.listen", text, "\"0.0.0.0:1883\"")?,
-        };
-        let positive = |key, number: Option<usize>, usual| match number {
-            Some(0) => Err(ConfigError::Invalid {
-                key,
-                value: "0".to_owned(),
-                fault: "would let nobody in".to_owned(),
-                example: "1000",
-            }),
-            number => Ok(number.unwrap_or(usual)),
-        };
-        Ok(GateConfig {
-            listen,
-            connections: positive("gate.connections", self.connections, usual.connections)?,
-            connections_per_address: positive(
-                "gate.connections_per_address",
-                self.connections_per_address,
-                usual.connections_per_address,
-            )?,
-            anonymous_connections: self
-                .anonymous_connections
-                .unwrap_or(usual.anonymous_connections),
-            sys_interval: match self.sys_interval {
-                None => usual.sys_interval,
-                Some(0) => None,
-                Some(seconds) => Some(Duration::from_secs(seconds.into())),
-            },
-        })
-    }
-}
-
 impl LedgerSection {
     fn check(self) -> Result<LedgerConfig, ConfigError> {
         let http = self.node_url.starts_with("http://") || self.node_url.starts_with("https://");
@@ -361,6 +293,63 @@ mod tests {
     }
 
     #[test]
+    fn every_bound_of_the_gate_can_be_written_and_stands_in_the_example() {
+        let usual = format!("{:?}", tanglegate_broker::Limits::default());
+        let names = usual
+            .split([' ', '{'])
+            .filter_map(|it| it.strip_suffix(':'));
+        for name in names.filter(|it| !["per_second", "burst"].contains(it)) {
+            let in_example = EXAMPLE.lines().any(|line| {
+                let line = line.trim_start_matches("# ");
+                line.starts_with(&format!("{name} =")) || line == format!("[gate.limits.{name}]")
+            });
+            assert!(in_example, "{name} is not in the example");
+        }
+    }
+
+    #[test]
+    fn listeners_are_read_with_everything_that_belongs_to_them() {
+        let text = r#"
+            [[gate.listener]]
+            listen = "127.0.0.1:1883"
+            [[gate.listener]]
+            listen = "0.0.0.0:8884"
+            transport = "websocket"
+            anonymous = false
+            connections = 50
+            trusted_proxies = ["10.0.0.7", "192.168.0.0/16"]
+            [gate.listener.tls]
+            certificates = "chain.pem"
+            key = "key.pem"
+            clients = { authorities = "ca.pem", required = false, name = "email" }
+            [gate.limits]
+            retained_messages = 0
+            [gate.limits.anonymous]
+            requests = "unlimited"
+            request_bytes = { per_second = 5, burst = 6 }
+            keep_alive = "unlimited"
+            stalled = 30
+        "#;
+        let gate = parse(text).expect("valid").gate;
+        assert_eq!(gate.listeners.len(), 2);
+        let second = &gate.listeners[1];
+        assert_eq!(second.transport, tanglegate_broker::Transport::WebSocket);
+        assert_eq!((second.anonymous, second.connections), (false, 50));
+        assert_eq!(second.trusted_proxies.len(), 2);
+        let tls = second.tls.as_ref().expect("TLS");
+        let clients = tls.clients.as_ref().expect("certificates");
+        assert_eq!(tls.key, Path::new("key.pem"));
+        assert_eq!(clients.name, tanglegate_broker::CertificateName::Email);
+        assert!(!clients.required);
+        assert_eq!(gate.limits.retained_messages, 0);
+        let anonymous = &gate.limits.anonymous;
+        assert_eq!((anonymous.requests, anonymous.keep_alive), (None, None));
+        let bytes = Some(tanglegate_broker::Rate::new(5, 6));
+        assert_eq!(anonymous.request_bytes, bytes);
+        assert_eq!(anonymous.stalled, std::time::Duration::from_secs(30));
+    }
+
+    #[test]
     fn errors_name_the_key_and_show_a_right_value() {
         let seller =
             "seller = \"0x8d2d1c260127c74476b27136c5e38c003b66b889f5c80032fb81ebc3f44f45a3\"";
@@ -372,19 +361,71 @@ mod tests {
                 "0.0.0.0:1883",
             ),
             (
-                "gate.connections = 0".to_owned(),
-                "gate.connections",
+                "gate.limits.connections = 0".to_owned(),
+                "gate.limits.connections",
                 "1000",
             ),
             (
-                "gate.conections = 5".to_owned(),
+                "gate.limits.conections = 5".to_owned(),
                 "conections",
                 "connections",
             ),
             (
-                "gate.connections = \"many\"".to_owned(),
+                "gate.limits.connections = \"many\"".to_owned(),
+                "gate.limits.connections",
+                "1000",
+            ),
+            (
+                "gate.limits.connections = [1]".to_owned(),
                 "connections",
                 "line 1",
+            ),
+            (
+                "gate.limits.anonymous.requests = 10".to_owned(),
+                "gate.limits.anonymous.requests",
+                "{ per_second = 10, burst = 100 }",
+            ),
+            (
+                "gate.limits.anonymous.requests = { per_second = 0, burst = 1 }".to_owned(),
+                "gate.limits.anonymous.requests",
+                "per_second = 10",
+            ),
+            (
+                "gate.limits.known.in_flight = 65536".to_owned(),
+                "gate.limits.known.in_flight",
+                "1000",
+            ),
+            (
+                "gate.listen = \"127.0.0.1:1\"\n[[gate.listener]]\nlisten = \"127.0.0.1:2\""
+                    .to_owned(),
+                "gate.listen",
+                "gate.listener.listen",
+            ),
+            (
+                "[[gate.listener]]\nlisten = \"localhost\"".to_owned(),
+                "gate.listener.listen",
+                "0.0.0.0:8883",
+            ),
+            (
+                "[[gate.listener]]\ntransport = \"tcp\"".to_owned(),
+                "listen",
+                "missing",
+            ),
+            (
+                "[[gate.listener]]\nlisten = \"127.0.0.1:2\"\ntransport = \"udp\"".to_owned(),
+                "udp",
+                "websocket",
+            ),
+            (
+                "[[gate.listener]]\nlisten = \"127.0.0.1:2\"\ntls = { key = \"k\" }".to_owned(),
+                "certificates",
+                "missing",
+            ),
+            (
+                "[[gate.listener]]\nlisten = \"127.0.0.1:2\"\ntrusted_proxies = [\"lb\"]"
+                    .to_owned(),
+                "gate.listener.trusted_proxies",
+                "10.0.0.7",
             ),
             (
                 format!("[ledger]\nnode_url = \"ftp://x\"\n{seller}"),

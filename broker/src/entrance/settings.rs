@@ -15,7 +15,7 @@ pub enum Transport {
 }
 
 /// One place where clients connect.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListenerSettings {
     /// Where; port 0 is any free one.
     pub address: SocketAddr,

@@ -4,7 +4,7 @@ use super::attached::{Attached, Guest, Taken};
 use super::connected::{Connection, Terms};
 use super::identity::{Shown, identify};
 use super::kept::safe;
-use crate::decision::{NO_MORE_ANONYMOUS, TOO_MANY_CONNECTS};
+use crate::decision::{LOGIN_NEEDED, NO_MORE_ANONYMOUS, TOO_MANY_CONNECTS};
 use crate::door::{Admission, Crowded};
 use crate::entrance::Entrance;
 use crate::gate::{Context, Phase};
@@ -119,7 +119,7 @@ pub(super) async fn shake(
             Some(session)
         }
         Err(Refusal { reason, why }) => {
-            let outcome = Outcome::of_connect(reason);
+            let outcome = Outcome::of_connect(reason, &why);
             context.counters.decided(Stage::Connect, outcome);
             let mut answer = vec![];
             refuse_connect(&mut answer, version, reason, &why);
@@ -219,8 +219,7 @@ async fn admit(
     let login = request.login.take();
     let who = identify(admission.address(), Shown { certified, login }, context).await?;
     if who.is_none() && !entrance.lets_anonymous_in() {
-        let why = "clients without a login are not let in here; log in";
-        return Err(Refusal::new(Reason::NotAuthorized, why));
+        return Err(Refusal::new(Reason::NotAuthorized, LOGIN_NEEDED));
     }
     let subject = who.map(|(subject, _)| subject);
     context

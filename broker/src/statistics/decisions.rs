@@ -1,7 +1,7 @@
 //! How often the gate said yes and no, and why.
 
 use super::Counter;
-use crate::decision::Refusal;
+use crate::decision::{LOGIN_NEEDED, Refusal};
 use crate::wire::Reason;
 use tanglegate_core::Denied;
 
@@ -35,6 +35,8 @@ pub enum Outcome {
     NotReady,
     /// The user name or the password is wrong.
     WrongLogin,
+    /// It came without a login where one is needed.
+    LoginNeeded,
     /// The topic is the server's.
     Reserved,
     /// It would go beyond a limit.
@@ -69,13 +71,14 @@ impl Stage {
     /// What can be said there.
     fn outcomes(self) -> &'static [Outcome] {
         use Outcome::{
-            Busy, Ended, Limit, NoRight, NotReady, Permitted, Reserved, Suspended, Unsupported,
-            WrongLogin,
+            Busy, Ended, Limit, LoginNeeded, NoRight, NotReady, Permitted, Reserved, Suspended,
+            Unsupported, WrongLogin,
         };
         match self {
             Self::Connect => &[
                 Permitted,
                 WrongLogin,
+                LoginNeeded,
                 Suspended,
                 NotReady,
                 Limit,
@@ -117,6 +120,7 @@ impl Outcome {
             Self::Suspended => "suspended",
             Self::NotReady => "not_ready",
             Self::WrongLogin => "wrong_login",
+            Self::LoginNeeded => "login_needed",
             Self::Reserved => "reserved",
             Self::Limit => "limit",
             Self::Busy => "busy",
@@ -125,10 +129,12 @@ impl Outcome {
     }
 
     /// Of a CONNECT that is answered like this.
-    pub(crate) fn of_connect(reason: Reason) -> Self {
+    pub(crate) fn of_connect(reason: Reason, why: &str) -> Self {
         match reason {
-            Reason::BadLogin => Self::WrongLogin,
-            Reason::NotAuthorized => Self::Suspended,
+            Reason::NotAuthorized if why == LOGIN_NEEDED => Self::LoginNeeded,
+            Reason::NotAuthorized if why == Denied::Suspended.to_string() => Self::Suspended,
+            // A wrong password, or a certificate without a login.
+            Reason::BadLogin | Reason::NotAuthorized => Self::WrongLogin,
             Reason::ServerUnavailable => Self::NotReady,
             Reason::ServerBusy => Self::Busy,
             Reason::QuotaExceeded | Reason::ConnectionRateExceeded | Reason::ClientIdNotValid => {

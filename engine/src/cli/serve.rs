@@ -4,21 +4,31 @@ use super::{Common, asked_to_end};
 use crate::config::LogFormat;
 use crate::serve::Engine;
 use std::io::IsTerminal;
+use tokio::signal::unix::{SignalKind, signal};
 use tracing::info;
 use tracing_subscriber::EnvFilter;
 
 pub(super) async fn run(common: &Common) -> anyhow::Result<()> {
     let config = common.config()?;
     start_logging(config.log);
+    let mut hangup = signal(SignalKind::hangup())?;
     let starting = Engine::start(&config, |what| info!("{what}"));
     let mut engine = tokio::select! {
         started = starting => started?,
         asked = asked_to_end() => return Ok(asked?),
     };
+    for address in engine.mqtt_addresses().iter().skip(1) {
+        info!(mqtt = %address, "clients connect here too");
+    }
     info!(mqtt = %engine.mqtt_address(), control = %engine.control_socket().display(), "ready");
-    let failure = tokio::select! {
-        asked = asked_to_end() => { asked?; None }
-        why = engine.failed() => Some(why),
+    let ended = asked_to_end();
+    tokio::pin!(ended);
+    let failure = loop {
+        tokio::select! {
+            asked = &mut ended => { asked?; break None; }
+            why = engine.failed() => break Some(why),
+            _ = hangup.recv() => engine.reload_certificates(),
+        }
     };
     info!("stopping");
     engine.stop().await;

@@ -15,6 +15,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+use tanglegate_broker::ListenerSettings;
 use tanglegate_core::{Address, Nanos, OfferId, Timestamp, Username};
 use tanglegate_devnet::Devnet;
 use tokio::sync::oneshot;
@@ -67,7 +68,7 @@ impl Stage {
             node: "demo".to_owned(),
             data_dir: Some(folder.path.clone()),
             gate: crate::config::GateConfig {
-                listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+                listeners: vec![ListenerSettings::new(([127, 0, 0, 1], 0).into())],
                 ..Default::default()
             },
             ledger: Some(LedgerConfig {

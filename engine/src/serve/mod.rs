@@ -19,8 +19,8 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tanglegate_broker::login::Cost;
-use tanglegate_broker::{AccessView, Clock, Gate, Limits};
-use tracing::info;
+use tanglegate_broker::{AccessView, Clock, Gate};
+use tracing::{error, info};
 
 /// How long clients get to say goodbye.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -111,7 +111,7 @@ impl Engine {
             Some(ledger) => Some((Node::new(&ledger.node_url, NodeLimits::default())?, ledger)),
             None => None,
         };
-        let gate = Gate::start(gate_settings(config), view.clone(), clock.clone()).await?;
+        let gate = Gate::start(config.gate.settings(), view.clone(), clock.clone()).await?;
         let following = node.map(|(node, ledger)| Following::start(node, ledger, writer));
         let ledger = following.as_ref().map(|it| it.status.clone());
         let sources = Sources::new(
@@ -123,7 +123,7 @@ impl Engine {
         );
         let metrics = open_metrics(config, sources).await?;
         let addresses = status::Addresses {
-            mqtt: gate.local_addr(),
+            mqtt: gate.local_addrs().to_vec(),
             metrics: metrics.as_ref().map(MetricsServer::local_addr),
         };
         let status = status::source(&config.node, addresses, &gate, view, following.as_ref());
@@ -152,10 +152,26 @@ impl Engine {
         })
     }
 
-    /// Where MQTT clients connect.
+    /// Where MQTT clients connect: the first listener.
     #[must_use]
     pub fn mqtt_address(&self) -> SocketAddr {
         self.doors.gate.local_addr()
+    }
+
+    /// Where all listeners are, in the order of the configuration.
+    #[must_use]
+    pub fn mqtt_addresses(&self) -> &[SocketAddr] {
+        self.doors.gate.local_addrs()
+    }
+
+    /// Reads the certificates again, and tells what came of it. Connections that are open go on
+    /// either way.
+    pub fn reload_certificates(&self) {
+        match self.doors.gate.reload_certificates() {
+            Ok(0) => info!("no listener speaks TLS: there is nothing to read again"),
+            Ok(listeners) => info!(listeners, "the certificates are read again"),
+            Err(error) => error!(%error, "the certificates stay as they were"),
+        }
     }
 
     /// The operator's door.
@@ -209,18 +225,6 @@ async fn open_metrics(config: &Config, sources: Sources) -> anyhow::Result<Optio
     })?;
     info!(address = %server.local_addr(), "metrics are told to whoever asks here");
     Ok(Some(server))
-}
-
-fn gate_settings(config: &Config) -> tanglegate_broker::Settings {
-    let mut settings = tanglegate_broker::Settings::new(config.gate.listen);
-    settings.sys_interval = config.gate.sys_interval;
-    settings.limits = Limits {
-        connections: config.gate.connections,
-        connections_per_address: config.gate.connections_per_address,
-        anonymous_connections: config.gate.anonymous_connections,
-        ..Limits::default()
-    };
-    settings
 }
 
 /// The folder of the control socket, which nobody but this account may enter.

@@ -10,7 +10,8 @@ use tanglegate_broker::{AccessView, Gate};
 
 /// Where the engine listens.
 pub(super) struct Addresses {
-    pub(super) mqtt: SocketAddr,
+    /// In the order of the configuration.
+    pub(super) mqtt: Vec<SocketAddr>,
     pub(super) metrics: Option<SocketAddr>,
 }
 
@@ -32,7 +33,8 @@ pub(super) fn source(
             .collect();
         json!({
             "node": node,
-            "mqtt": addresses.mqtt.to_string(),
+            "mqtt": addresses.mqtt.first().map(ToString::to_string),
+            "listeners": addresses.mqtt.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "metrics": addresses.metrics.map(|it| it.to_string()),
             "position": view.as_of().map(|it| it.0),
             "ledger": ledger.as_ref().map(|it| describe(&it.borrow())),

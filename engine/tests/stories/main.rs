@@ -17,6 +17,7 @@ mod control_door;
 mod database_away;
 mod gate_refusals;
 mod killed_again_and_again;
+mod listeners;
 mod live_data;
 mod many_readers;
 mod metrics;
