@@ -10,6 +10,8 @@ pub use settings::{ListenerSettings, Transport};
 
 use crate::socket::Socket;
 use certificates::Certificates;
+#[cfg(any(test, fuzzing))]
+pub(crate) use proxied::origin;
 pub(crate) use certificates::{NameError, Prepared};
 use rustls::ServerConnection;
 use std::io;

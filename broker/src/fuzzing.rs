@@ -4,6 +4,7 @@
 
 use crate::message::StoredMessage;
 use crate::wire::hostile;
+use crate::{entrance, socket};
 
 /// A stream of packets from a client of either version.
 pub fn packets(bytes: &[u8]) {
@@ -30,6 +31,24 @@ pub fn stored(bytes: &[u8]) {
     }
 }
 
+/// What a WebSocket carries; the first byte says in what pieces it comes.
+pub fn frames(bytes: &[u8]) {
+    if let Some((pieces, bytes)) = bytes.split_first() {
+        socket::pieces_do_not_matter(bytes, usize::from(*pieces));
+    }
+}
+
+/// The request that opens a WebSocket.
+pub fn upgrade(bytes: &[u8]) {
+    socket::any_request_is_answered(bytes);
+}
+
+/// A load balancer's word on whom a connection is from.
+pub fn proxied(bytes: &[u8]) {
+    // Refused or not, whatever it says is no panic.
+    let _ = entrance::origin(bytes);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -52,11 +71,14 @@ mod tests {
 
     #[test]
     fn what_the_fuzzers_found_so_far_harms_nobody() {
-        let targets: [(&str, fn(&[u8])); 4] = [
+        let targets: [(&str, fn(&[u8])); 7] = [
             ("packets", packets),
             ("connect", connect),
             ("publish", publish),
             ("stored", stored),
+            ("frames", frames),
+            ("upgrade", upgrade),
+            ("proxied", proxied),
         ];
         for (target, function) in targets {
             replay(target, function);

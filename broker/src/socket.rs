@@ -8,6 +8,8 @@ mod layers;
 mod link;
 mod upgrade;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use frames::pieces_do_not_matter;
 use layers::Layers;
 use rustls::ServerConnection;
 use rustls::pki_types::CertificateDer;
@@ -15,6 +17,8 @@ use std::io::{self, ErrorKind};
 use std::task::{Context, Poll, ready};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+#[cfg(any(test, fuzzing))]
+pub(crate) use upgrade::any_request_is_answered;
 
 /// A connection.
 pub(crate) struct Socket(Carrier);

@@ -39,7 +39,7 @@ pub(super) async fn read_origin(stream: &TcpStream) -> io::Result<Option<IpAddr>
     origin(&header)
 }
 
-fn origin(header: &[u8]) -> io::Result<Option<IpAddr>> {
+pub(crate) fn origin(header: &[u8]) -> io::Result<Option<IpAddr>> {
     let config = ParseConfig {
         include_tlvs: false,
         ..ParseConfig::default()

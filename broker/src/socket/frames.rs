@@ -269,6 +269,30 @@ fn read_header(bytes: &[u8]) -> Result<Option<(FrameHeader, u64, usize)>, Violat
     Ok(Some((header, length, used)))
 }
 
+/// Whatever pieces bytes come in, the same is made of them.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn pieces_do_not_matter(bytes: &[u8], length: usize) {
+    let (mut whole, mut at_once) = (Frames::default(), bytes.to_vec());
+    let contents = whole.take(&mut at_once).map(|count| &at_once[..count]);
+    let (mut frames, mut sofar) = (Frames::default(), vec![]);
+    let mut taken = Ok(());
+    for piece in bytes.chunks(length.max(1)) {
+        let mut piece = piece.to_vec();
+        taken = frames
+            .take(&mut piece)
+            .map(|count| sofar.extend_from_slice(&piece[..count]));
+        if taken.is_err() {
+            break;
+        }
+    }
+    assert_eq!(taken.err(), contents.err());
+    if let Ok(contents) = contents {
+        assert_eq!(sofar, contents);
+    }
+    assert_eq!(frames.is_closed(), whole.is_closed());
+    assert_eq!(frames.take_answer(), whole.take_answer());
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -115,6 +115,15 @@ fn refuse(status: &str, why: &str) -> Answer {
     }
 }
 
+/// An answer that accepts is one of HTTP, for any bytes.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn any_request_is_answered(bytes: &[u8]) {
+    if let Some(answer) = answer_to(bytes) {
+        assert_eq!(answer.accepts, answer.bytes.starts_with(b"HTTP/1.1 101 "));
+        assert!(answer.bytes.windows(4).any(|it| it == b"\r\n\r\n"));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

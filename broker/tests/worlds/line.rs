@@ -145,6 +145,8 @@ impl Line {
             match self.stream.read(&mut chunk) {
                 Ok(0) => return Err(broken!("the gate closed the connection of a good client")),
                 Ok(read) => self.buffer.extend(&chunk[..read]),
+                // By a fuzzer's alarm, for one.
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(broken!("nothing comes from the gate: {error}")),
             }
         }
@@ -176,6 +178,7 @@ impl Line {
             match self.stream.read(&mut chunk) {
                 Ok(0) => return Ok(()),
                 Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     return Err(broken!(
                         "the gate does not close a connection that was ended"
