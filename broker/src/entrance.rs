@@ -10,9 +10,9 @@ pub use settings::{ListenerSettings, Transport};
 
 use crate::socket::Socket;
 use certificates::Certificates;
+pub(crate) use certificates::{NameError, Prepared};
 #[cfg(any(test, fuzzing))]
 pub(crate) use proxied::origin;
-pub(crate) use certificates::{NameError, Prepared};
 use rustls::ServerConnection;
 use std::io;
 use std::net::IpAddr;
