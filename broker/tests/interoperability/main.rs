@@ -1,0 +1,137 @@
+//! Clients that others wrote and many use, unmodified, on every listener and in both versions:
+//! MQTT.js and Eclipse Paho tell one story each. What they see is held against what they ought to.
+//! (rumqttc and Mosquitto's clients are in `tests/gate`.)
+
+#[path = "../gate/authority.rs"]
+#[expect(dead_code, reason = "not all that an authority can do is needed here")]
+mod authority;
+#[path = "../../../engine/tests/npm/mod.rs"]
+#[expect(clippy::unwrap_used, reason = "a test that fails may say where")]
+mod npm;
+#[path = "../gate/stage.rs"]
+#[expect(dead_code, reason = "not all that a stage can do is needed here")]
+mod stage;
+
+use authority::Authority;
+use serde_json::{Value, json};
+use stage::Stage;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+use tanglegate_broker::{Limits, ListenerSettings, Transport};
+use tanglegate_core::{Access, Audience};
+use tokio::process::Command;
+
+/// How long one story may take, on a busy machine too.
+const STORY: Duration = Duration::from_secs(60);
+
+/// What runs a story, with its argument still to come.
+fn javascript() -> Command {
+    let mut command = Command::new("node");
+    command
+        .arg("story.mjs")
+        .current_dir(npm::installed("interoperability/javascript"));
+    command
+}
+
+/// Debian's own Python, for which Debian has Paho; elsewhere the one there is.
+fn python() -> Command {
+    let debian = Path::new("/usr/bin/python3");
+    let mut command = Command::new(if debian.exists() {
+        debian
+    } else {
+        Path::new("python3")
+    });
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interoperability/python");
+    command.arg("story.py").current_dir(folder);
+    command
+}
+
+/// The story on every listener, in both versions.
+async fn tell(story: impl Fn() -> Command) {
+    let authority = Authority::new();
+    let kinds = [
+        ("tcp", Transport::Tcp, false),
+        ("tcp", Transport::Tcp, true),
+        ("websocket", Transport::WebSocket, false),
+        ("websocket", Transport::WebSocket, true),
+    ];
+    let listeners = kinds.map(|(_, transport, tls)| ListenerSettings {
+        transport,
+        tls: tls.then(|| authority.tls(None)),
+        ..ListenerSettings::new(SocketAddr::from(([127, 0, 0, 1], 0)))
+    });
+    let mut stage = Stage::listening(Limits::default(), listeners.to_vec()).await;
+    let ana = stage.register("ana");
+    stage.give(Audience::Subscriber(ana), "own/#", Access::ReadWrite);
+    stage.lease(ana, "sensor/live", 1_000_000);
+    let addresses = stage.gate.local_addrs().to_vec();
+    for ((transport, _, tls), address) in kinds.into_iter().zip(addresses) {
+        for version in [4, 5] {
+            let mut wanted = json!({
+                "port": address.port(), "transport": transport, "version": version,
+            });
+            if tls {
+                wanted["authority"] = json!(authority.path("authority.pem"));
+            }
+            let mut command = story();
+            command.arg(wanted.to_string());
+            let seen = run(command, &wanted).await;
+            assert_eq!(seen, expected(version), "{wanted}");
+        }
+    }
+    assert_eq!(stage.statistics().panicked_sessions, 0);
+}
+
+async fn run(mut command: Command, wanted: &Value) -> Value {
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    let child = command
+        .spawn()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}; run ./test, which installs it"));
+    let outcome = tokio::time::timeout(STORY, child.wait_with_output())
+        .await
+        .unwrap_or_else(|_| panic!("{wanted}: the story does not end"))
+        .expect("a process");
+    let words = String::from_utf8_lossy(&outcome.stderr);
+    assert!(
+        outcome.status.success(),
+        "{wanted}: {words}; if a package is missing, run ./test, which installs it"
+    );
+    serde_json::from_slice(&outcome.stdout).expect("what was seen")
+}
+
+/// What everybody has to see.
+fn expected(version: u8) -> Value {
+    let message = |topic: &str, payload: &str, qos: u8, retain: bool| json!({"topic": topic, "payload": payload, "qos": qos, "retain": retain});
+    // No right to read it: MQTT 5.0 §3.9.3, MQTT 3.1.1 §3.9.3.
+    let no_right = if version == 5 { 0x87 } else { 0x80 };
+    let bad_login = if version == 5 { 0x86 } else { 4 };
+    json!({
+        "codes": [1, 1, no_right],
+        "zero": message("own/zero", "0", 0, false),
+        "one": message("own/one", "1", 1, false),
+        "large": 300_000,
+        "kept": message("own/kept", "kept", 1, true),
+        "will": message("own/will", "gone", 1, false),
+        "fresh": false,
+        "present": true,
+        "later": message("own/away", "later", 1, false),
+        "forgotten": false,
+        "refused": bad_login,
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mqtt_js_is_served_on_every_listener_in_both_versions() {
+    tell(javascript).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn paho_is_served_on_every_listener_in_both_versions() {
+    tell(python).await;
+}
