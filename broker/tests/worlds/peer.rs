@@ -30,8 +30,11 @@ struct Expected {
     firm: bool,
     /// The connection that it was first expected on.
     since: u64,
-    /// How often it came, repetitions aside.
+    /// How often it came, repetitions aside; how often it has to where it must, and may where
+    /// its publisher did not repeat it.
     seen: u32,
+    due: u32,
+    most: u32,
 }
 
 /// A message whose handshake is not over.
@@ -131,6 +134,8 @@ impl Peer {
             firm: line || qos > 0,
             since,
             seen: 0,
+            due: 1,
+            most: 1,
         };
         self.expected.entry((number, false)).or_insert(new).qos |= 1 << qos;
     }
@@ -152,10 +157,14 @@ impl Peer {
             firm: false,
             since,
             seen: 0,
+            due: 0,
+            most: 0,
         });
         entry.qos |= 1 << qos;
-        // It comes once more.
-        (entry.must, entry.seen) = (must, 0);
+        // Once more: what an earlier subscription asked for may still wait.
+        entry.must = must;
+        entry.due = entry.seen + 1;
+        entry.most += 1;
     }
 
     /// Subscriptions or rights have changed: what was not taken over yet becomes doubtful, and
@@ -251,8 +260,12 @@ impl Peer {
             ));
         }
         expected.seen += 1;
-        let most = if message.qos == 1 { message.copies } else { 1 };
-        if expected.seen > most {
+        let repeated = if message.qos == 1 {
+            message.copies - 1
+        } else {
+            0
+        };
+        if expected.seen > expected.most + repeated {
             return Err(broken!(
                 "message {number} came {} times: {it:?}",
                 expected.seen
@@ -342,7 +355,7 @@ impl Peer {
         let full = self.in_flight() >= usize::from(self.receive_maximum);
         let missing = self.expected.iter().find(|(_, it)| {
             let waits = full && it.qos & 1 == 0;
-            it.must && it.seen == 0 && !waits
+            it.must && it.seen < it.due && !waits
         });
         missing.map(|((number, _), _)| *number)
     }
