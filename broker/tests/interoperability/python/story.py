@@ -115,9 +115,10 @@ away = Client("away", keep=True)
 seen["fresh"] = away.answer[1]
 away.subscribe("own/away")
 away.end()
-main.publish("own/away", "later")
+# It comes back and hears what it subscribed to before.
 away = Client("away", keep=True)
 seen["present"] = away.answer[1]
+main.publish("own/away", "later")
 seen["later"] = away.message("own/away")
 away.end()
 forgotten = Client("away")
