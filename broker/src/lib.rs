@@ -34,13 +34,6 @@ mod keeper;
 mod limits;
 mod listener;
 pub mod login;
-#[cfg_attr(
-    not(any(test, fuzzing)),
-    expect(
-        dead_code,
-        reason = "sessions that outlive the server keep messages like this"
-    )
-)]
 mod message;
 mod outbox;
 mod passing;

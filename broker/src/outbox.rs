@@ -1,21 +1,25 @@
-//! What waits for one client. Shards fill it, the session empties it.
+//! What waits for one client. Shards fill it, the connection empties it.
 
+mod line;
 #[cfg(test)]
 mod model;
 mod packets;
-mod window;
 
+pub(crate) use line::Queued;
 pub(crate) use packets::{Bounds, Dropped, HandedOver, Next, Packets};
 
 use crate::session::Order;
-use crate::wire::{Delivery, Version, set_packet_id};
+use crate::wire::{Answer, Delivery, Version, acknowledge};
+use line::{Line, Turn, Unsent};
 use parking_lot::{Mutex, MutexGuard};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Waker;
 use tanglegate_core::Timestamp;
-use window::Window;
 
-/// Shared by a shard, which adds messages, and a session, which hands them to the socket.
+/// Bytes of QoS 1 and 2 messages that are made into packets at a time.
+const ONE_TAKE: usize = 256 << 10;
+
+/// Shared by a shard, which adds messages, and a connection, which hands them to the socket.
 #[derive(Debug)]
 pub(crate) struct Outbox {
     queue: Mutex<Queue>,
@@ -27,21 +31,20 @@ pub(crate) struct Outbox {
 /// The queue, locked.
 #[derive(Debug)]
 pub(crate) struct Queue {
-    /// Ready to be handed over.
+    /// QoS 0, ready to be handed over. Empty while nobody is connected.
     ready: Packets,
-    /// QoS 1 messages without an identifier yet.
-    waiting: Packets,
-    window: Window,
+    /// QoS 1 and 2.
+    line: Line,
     /// Bound on everything queued, in bytes.
     limit: usize,
-    /// Bytes that the session has taken and not handed over.
+    /// Bytes that the connection has taken and not handed over.
     taken: usize,
     waker: Option<Waker>,
-    /// True while the session waits for its socket: more messages are no reason to wake it.
+    /// True while the connection waits for its socket: more messages are no reason to wake it.
     blocked: bool,
-    order: Option<Order>,
-    /// True while a connection empties it.
+    /// False while the session is kept for a client that is away.
     connected: bool,
+    order: Option<Order>,
 }
 
 /// What became of a message.
@@ -51,23 +54,32 @@ pub(crate) enum Pushed {
     Queued,
     /// There is no room for it.
     Full,
+    /// The client is away, and the message is not kept for it.
+    Away,
+}
+
+/// How a client is written to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Terms {
+    pub(crate) version: Version,
+    /// Largest packet that it takes, in bytes.
+    pub(crate) packet_bytes: usize,
 }
 
 impl Outbox {
-    /// An outbox for `limit` bytes and `in_flight` QoS 1 messages. `holds` tells that its session
-    /// may outlive the connection.
-    pub(crate) fn new(limit: usize, in_flight: u16, _holds: bool) -> Self {
+    /// An outbox for `limit` bytes and `in_flight` QoS 1 and 2 messages at a time. `holds` them
+    /// until they are acknowledged when the session may outlive its connection.
+    pub(crate) fn new(limit: usize, in_flight: u16, holds: bool) -> Self {
         Self {
             queue: Mutex::new(Queue {
                 ready: Packets::default(),
-                waiting: Packets::default(),
-                window: Window::new(in_flight),
+                line: Line::new(in_flight, holds),
                 limit,
                 taken: 0,
                 waker: None,
                 blocked: false,
-                order: None,
                 connected: true,
+                order: None,
             }),
             rights_version: AtomicU64::new(0),
         }
@@ -82,86 +94,89 @@ impl Outbox {
         self.rights_version.load(Ordering::Acquire)
     }
 
-    /// Makes the session review its rights and everything queued.
+    /// Makes the connection review its rights and everything queued.
     pub(crate) fn change_rights(&self) {
         self.rights_version.fetch_add(1, Ordering::AcqRel);
         self.wake();
     }
 
-    /// Makes the connection that empties it end. The first order stands; without a connection,
-    /// nothing happens.
+    /// Makes the connection end, if there is one. The first order stands.
     pub(crate) fn order(&self, order: Order) {
         {
             let mut queue = self.queue.lock();
-            if !queue.connected {
-                return;
+            if queue.connected {
+                queue.order.get_or_insert(order);
             }
-            queue.order.get_or_insert(order);
         }
         self.change_rights();
     }
 
-    fn wake(&self) {
+    /// Makes the connection look around.
+    pub(crate) fn wake(&self) {
         let waker = self.queue.lock().waker.take();
         waker.into_iter().for_each(Waker::wake);
     }
 }
 
 impl Queue {
-    /// A client is connected that takes `in_flight` messages at a time.
-    pub(crate) fn connect(&mut self, in_flight: u16, _holds: bool) {
+    /// A client is connected that takes `in_flight` messages at a time: what was in flight is
+    /// sent again ([MQTT-4.4.0-1]).
+    pub(crate) fn connect(&mut self, in_flight: u16, holds: bool) {
         self.disconnect();
         self.connected = true;
-        self.window = Window::new(in_flight);
+        self.line.start_again(in_flight, holds);
     }
 
     /// The client is gone, and with it what was only for its connection.
     pub(crate) fn disconnect(&mut self) {
-        (self.ready, self.waiting) = (Packets::default(), Packets::default());
+        self.ready = Packets::default();
         (self.connected, self.blocked) = (false, false);
         (self.taken, self.waker, self.order) = (0, None, None);
     }
 
     /// Bytes that still fit.
     pub(crate) fn room(&self) -> usize {
-        let queued = self.ready.len() + self.waiting.len() + self.taken;
+        let queued = self.ready.len() + self.line.bytes() + self.taken;
         self.limit.saturating_sub(queued)
     }
 
     /// Adds whole QoS 0 packets, if they fit.
     pub(crate) fn push(&mut self, packets: &[u8], messages: u32, bounds: Bounds) -> Pushed {
-        if packets.len() > self.room() || !self.connected {
+        if !self.connected {
+            return Pushed::Away;
+        }
+        if packets.len() > self.room() {
             return Pushed::Full;
         }
         self.ready.push(packets, messages, bounds);
         Pushed::Queued
     }
 
-    /// Adds one message, if it fits. One with QoS 1 gets an identifier now or in its turn.
+    /// Adds one QoS 0 message, if it fits.
     pub(crate) fn push_message(&mut self, delivery: &Delivery<'_>, bounds: Bounds) -> Pushed {
-        if delivery.size() > self.room() || !self.connected {
+        if !self.connected {
+            return Pushed::Away;
+        }
+        if delivery.size() > self.room() {
             return Pushed::Full;
         }
-        if delivery.qos == 0 {
-            self.ready.push_message(delivery, bounds);
-            return Pushed::Queued;
-        }
-        let id = if self.waiting.is_empty() {
-            self.window.open()
-        } else {
-            None
-        };
-        match id {
-            Some(id) => set_packet_id(self.ready.push_message(delivery, bounds), id),
-            None => drop(self.waiting.push_message(delivery, bounds)),
-        }
+        self.ready.push_message(delivery, bounds);
         Pushed::Queued
     }
 
-    /// The waker to wake after the lock is released, if the session sleeps and has a reason to
-    /// look at what was added.
+    /// Adds a QoS 1 or 2 message at the end of the line, if it fits.
+    pub(crate) fn push_queued(&mut self, queued: Queued) -> Pushed {
+        if Line::cost(&queued.message) > self.room() {
+            return Pushed::Full;
+        }
+        self.line.push(queued);
+        Pushed::Queued
+    }
+
+    /// The waker to wake after the lock is released, if the connection sleeps and has a reason
+    /// to look at what was added.
     pub(crate) fn take_waker(&mut self) -> Option<Waker> {
-        if self.blocked {
+        if self.blocked || !self.is_ready() {
             return None;
         }
         self.waker.take()
@@ -176,9 +191,9 @@ impl Queue {
         }
     }
 
-    /// True when the session has something to take.
+    /// True when the connection has something to take.
     pub(crate) fn is_ready(&self) -> bool {
-        !self.ready.is_empty()
+        !self.ready.is_empty() || self.line.has_turn()
     }
 
     /// The order to end, if there is one.
@@ -186,10 +201,35 @@ impl Queue {
         self.order
     }
 
-    /// Takes everything that is ready into `packets`, which is empty.
-    pub(crate) fn take(&mut self, packets: &mut Packets) {
+    /// Takes what may be sent into `packets`, which is empty.
+    pub(crate) fn take(
+        &mut self,
+        packets: &mut Packets,
+        terms: Terms,
+        now: Timestamp,
+        dropped: &mut Dropped,
+    ) {
         debug_assert!(packets.is_empty());
         std::mem::swap(&mut self.ready, packets);
+        let most = packets.len() + ONE_TAKE;
+        while packets.len() < most {
+            let count = |why| match why {
+                Unsent::Ended => dropped.ended += 1,
+                Unsent::Expired => dropped.expired += 1,
+            };
+            match self.line.turn(now, count) {
+                None => break,
+                Some(Turn::Release(id)) => {
+                    packets.push_control(|out| acknowledge(out, Answer::Release, id));
+                }
+                Some(Turn::Message { queued, id, again }) => {
+                    if !put(packets, &queued, id, again, terms, now) {
+                        dropped.too_large += 1; // [MQTT-3.1.2-24], [MQTT-3.1.2-25]
+                        self.drop_taken(packets, id);
+                    }
+                }
+            }
+        }
         self.taken = packets.len();
     }
 
@@ -198,65 +238,108 @@ impl Queue {
         self.taken = left;
     }
 
-    /// A message arrived at the client: the next one may go, unless its time is over.
-    pub(crate) fn acknowledged(
-        &mut self,
-        id: u16,
-        now: Timestamp,
-        version: Version,
-        dropped: &mut Dropped,
-    ) {
-        self.window.close(id);
-        self.fill_window(now, version, dropped);
+    /// A PUBACK came: the next message may go.
+    pub(crate) fn acknowledged(&mut self, id: u16) -> bool {
+        self.line.acknowledged(id)
     }
 
-    /// Gives the identifiers of messages back that were dropped instead of handed over.
-    pub(crate) fn give_back(&mut self, now: Timestamp, version: Version, dropped: &mut Dropped) {
-        dropped.ids.drain(..).for_each(|id| self.window.close(id));
-        self.fill_window(now, version, dropped);
+    /// A PUBREC came; `refused` when the client does not want the message. True when a PUBREL is
+    /// to follow.
+    pub(crate) fn received(&mut self, id: u16, refused: bool) -> bool {
+        if refused {
+            self.line.refused(id);
+            return false;
+        }
+        self.line.received(id)
     }
 
-    fn fill_window(&mut self, now: Timestamp, version: Version, dropped: &mut Dropped) {
-        // What is over must not take an identifier, nor wait for one.
-        while let Next::Bytes(_) = self.waiting.next(now, version, dropped) {
-            let Some(id) = self.window.open() else {
-                return;
-            };
-            let set_id = |packet: &mut [u8]| set_packet_id(packet, id);
-            self.waiting.move_first(&mut self.ready, set_id);
+    /// A PUBCOMP came: the next message may go.
+    pub(crate) fn completed(&mut self, id: u16) -> bool {
+        self.line.completed(id)
+    }
+
+    /// Gives the identifiers of messages back that were dropped instead of handed over. PUBRELs
+    /// that are due for them are added to `packets`.
+    pub(crate) fn give_back(&mut self, packets: &mut Packets, dropped: &mut Dropped) {
+        for id in std::mem::take(&mut dropped.ids) {
+            self.drop_taken(packets, id);
         }
     }
 
-    /// Looks the end of the right of everything queued up again.
-    pub(crate) fn review(&mut self, until_of: impl Fn(&str) -> Timestamp) {
-        self.ready.review(&until_of);
-        self.waiting.review(&until_of);
+    fn drop_taken(&mut self, packets: &mut Packets, id: u16) {
+        if self.line.dropped(id) {
+            packets.push_control(|out| acknowledge(out, Answer::Release, id));
+        }
     }
+
+    /// Looks the end of the right of everything queued up again; drops QoS 1 and 2 messages
+    /// whose right has ended at `now`, and returns how many.
+    pub(crate) fn review(&mut self, until_of: impl Fn(&str) -> Timestamp, now: Timestamp) -> u64 {
+        self.ready.review(&until_of);
+        self.line.review(&until_of, now)
+    }
+}
+
+/// Adds the packet of a message; false when it is too large for the client.
+fn put(
+    packets: &mut Packets,
+    queued: &Queued,
+    packet_id: u16,
+    duplicate: bool,
+    terms: Terms,
+    now: Timestamp,
+) -> bool {
+    let message = &queued.message;
+    let delivery = Delivery {
+        version: terms.version,
+        qos: queued.qos,
+        packet_id,
+        duplicate,
+        retain: queued.retain,
+        topic: message.topic(),
+        expiry: message.seconds_left(now),
+        ids: queued.ids.as_deref().unwrap_or_default(),
+        forwarded: message.properties(),
+        payload: message.payload(),
+    };
+    if delivery.size() > terms.packet_bytes {
+        return false;
+    }
+    let bounds = Bounds {
+        until: queued.until,
+        expires: message.expires(),
+    };
+    packets.push_message(&delivery, bounds);
+    true
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::StoredMessage;
 
-    fn message(qos: u8, payload: &'static [u8]) -> Delivery<'static> {
-        Delivery {
-            version: Version::V311,
-            qos,
+    const TERMS: Terms = Terms {
+        version: Version::V311,
+        packet_bytes: 1_000,
+    };
+
+    fn queued(payload: &[u8], until: u64) -> Queued {
+        Queued {
+            message: StoredMessage::new("t", &[], payload, Timestamp::FOREVER),
+            qos: 1,
             retain: false,
-            topic: "t",
-            expiry: None,
-            ids: &[],
-            forwarded: &[],
-            payload,
+            ids: None,
+            until: Timestamp(until),
         }
     }
 
-    fn ready(queue: &mut Queue) -> Vec<u8> {
-        let mut packets = Packets::default();
-        queue.take(&mut packets);
+    /// The bytes that are handed over at `now`.
+    fn ready(queue: &mut Queue, now: u64) -> Vec<u8> {
+        let (now, mut packets, mut dropped) =
+            (Timestamp(now), Packets::default(), Dropped::default());
+        queue.take(&mut packets, TERMS, now, &mut dropped);
         queue.left(0);
-        let mut dropped = Dropped::default();
-        match packets.next(Timestamp(0), Version::V311, &mut dropped) {
+        match packets.next(now, Version::V311, &mut dropped) {
             Next::Bytes(bytes) => bytes.to_vec(),
             _ => vec![],
         }
@@ -264,80 +347,77 @@ mod tests {
 
     #[test]
     fn the_bound_covers_what_waits_and_what_was_taken() {
-        let outbox = Outbox::new(20, 1, false);
+        let cost = Line::cost(&queued(b"x", 9).message);
+        let outbox = Outbox::new(2 * cost, 1, true);
         let mut queue = outbox.lock();
-        let size = message(1, b"x").size();
-        assert_eq!(size, 8);
+        assert_eq!(queue.push_queued(queued(b"x", 9)), Pushed::Queued);
         assert_eq!(
-            queue.push_message(&message(1, b"x"), Bounds::NONE),
+            queue.push(&[0x30, 3, 0, 1, b't'], 1, Bounds::NONE),
             Pushed::Queued
         );
         let mut taken = Packets::default();
-        queue.take(&mut taken);
-        assert_eq!(
-            queue.push_message(&message(1, b"x"), Bounds::NONE),
-            Pushed::Queued
-        );
-        assert_eq!(
-            queue.push_message(&message(1, b"x"), Bounds::NONE),
-            Pushed::Full
-        );
+        queue.take(&mut taken, TERMS, Timestamp(0), &mut Dropped::default());
+        assert_eq!(queue.push_queued(queued(b"x", 9)), Pushed::Full);
         queue.left(0);
-        assert_eq!(
-            queue.push_message(&message(1, b"x"), Bounds::NONE),
-            Pushed::Queued
-        );
+        assert_eq!(queue.push_queued(queued(b"x", 9)), Pushed::Queued);
+        assert_eq!(queue.room(), 0);
     }
 
     #[test]
     fn qos_1_waits_for_the_window_and_keeps_its_order() {
         let outbox = Outbox::new(1_000, 1, false);
         let mut queue = outbox.lock();
-        for payload in [b"1", b"2", b"3"] {
-            queue.push_message(&message(1, payload), Bounds::NONE);
-        }
-        assert_eq!(ready(&mut queue), [0x32, 6, 0, 1, b't', 0, 1, b'1']);
-        assert!(ready(&mut queue).is_empty());
-        let mut dropped = Dropped::default();
-        queue.acknowledged(1, Timestamp(0), Version::V311, &mut dropped);
-        assert_eq!(ready(&mut queue), [0x32, 6, 0, 1, b't', 0, 2, b'2']);
-    }
-
-    #[test]
-    fn a_waiting_message_whose_right_ended_is_dropped() {
-        let outbox = Outbox::new(1_000, 1, false);
-        let mut queue = outbox.lock();
-        queue.push_message(&message(1, b"1"), Bounds::NONE);
-        let ends = Bounds {
-            until: Timestamp(5),
-            ..Bounds::NONE
-        };
-        queue.push_message(&message(1, b"2"), ends);
-        queue.push_message(&message(1, b"3"), Bounds::NONE);
-        ready(&mut queue);
-        let mut dropped = Dropped::default();
-        queue.acknowledged(1, Timestamp(5), Version::V311, &mut dropped);
-        assert_eq!(dropped.ended, 1);
-        assert_eq!(ready(&mut queue), [0x32, 6, 0, 1, b't', 0, 2, b'3']);
+        let _ = [b"1", b"2", b"3"].map(|it| queue.push_queued(queued(it, 9)));
+        assert_eq!(ready(&mut queue, 0), [0x32, 6, 0, 1, b't', 0, 1, b'1']);
+        assert!(ready(&mut queue, 0).is_empty() && queue.take_waker().is_none());
+        assert!(queue.acknowledged(1));
+        assert_eq!(ready(&mut queue, 0), [0x32, 6, 0, 1, b't', 0, 2, b'2']);
     }
 
     #[test]
     fn a_message_dropped_for_its_end_does_not_hold_its_place_in_the_window() {
-        let outbox = Outbox::new(1_000, 1, false);
+        let outbox = Outbox::new(1_000, 1, true);
         let mut queue = outbox.lock();
-        let ends = Bounds {
-            until: Timestamp(5),
-            ..Bounds::NONE
-        };
-        queue.push_message(&message(1, b"1"), ends);
-        queue.push_message(&message(1, b"2"), Bounds::NONE);
+        queue.push_queued(queued(b"1", 5));
+        queue.push_queued(queued(b"2", 9));
         let (mut taken, mut dropped) = (Packets::default(), Dropped::default());
-        queue.take(&mut taken);
+        queue.take(&mut taken, TERMS, Timestamp(0), &mut dropped);
         let now = Timestamp(5);
         assert_eq!(taken.next(now, Version::V311, &mut dropped), Next::Empty);
         queue.left(0);
-        queue.give_back(now, Version::V311, &mut dropped);
-        assert_eq!(ready(&mut queue), [0x32, 6, 0, 1, b't', 0, 2, b'2']);
+        queue.give_back(&mut taken, &mut dropped);
+        assert!(taken.is_empty(), "the client has never seen it");
+        assert_eq!(ready(&mut queue, 5), [0x32, 6, 0, 1, b't', 0, 2, b'2']);
+    }
+
+    #[test]
+    fn a_message_that_is_too_large_for_the_client_is_left_out() {
+        // [MQTT-3.1.2-24], [MQTT-3.1.2-25]
+        let outbox = Outbox::new(10_000, 1, true);
+        let mut queue = outbox.lock();
+        queue.push_queued(queued(&[0; 1_000], 9));
+        queue.push_queued(queued(b"2", 9));
+        let (mut taken, mut dropped) = (Packets::default(), Dropped::default());
+        queue.take(&mut taken, TERMS, Timestamp(0), &mut dropped);
+        assert_eq!((taken.len(), dropped.too_large), (8, 1));
+    }
+
+    #[test]
+    fn for_a_client_that_is_away_only_qos_1_and_2_are_kept() {
+        let outbox = Outbox::new(1_000, 9, true);
+        outbox.lock().disconnect();
+        outbox.order(Order::Suspended);
+        let mut queue = outbox.lock();
+        assert_eq!(
+            queue.push(&[0x30, 3, 0, 1, b't'], 1, Bounds::NONE),
+            Pushed::Away
+        );
+        assert_eq!(queue.push_queued(queued(b"1", 9)), Pushed::Queued);
+        queue.connect(1, true);
+        assert_eq!(queue.ordered(), None, "an order is for a connection");
+        assert_eq!(ready(&mut queue, 0), [0x32, 6, 0, 1, b't', 0, 1, b'1']);
+        queue.connect(1, true);
+        assert_eq!(ready(&mut queue, 0), [0x3A, 6, 0, 1, b't', 0, 1, b'1']);
     }
 
     #[test]

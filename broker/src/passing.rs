@@ -2,6 +2,7 @@
 
 use crate::gate::Context;
 use crate::router::LogStopped;
+use crate::session::Receipt;
 use crate::shard::serve_at_once;
 
 /// The longest record that is served at once, in bytes. A longer one means that messages come
@@ -16,14 +17,20 @@ impl Context {
     ///
     /// The messages of one session stay in order either way: one goes through the log only when
     /// all before it were served, or are before it in the log.
-    pub(crate) async fn pass_on(&self, shard: usize, record: Vec<u8>) -> Result<(), LogStopped> {
+    pub(crate) async fn pass_on(
+        &self,
+        shard: usize,
+        record: Vec<u8>,
+        receipt: Option<Receipt>,
+    ) -> Result<(), LogStopped> {
         if record.len() <= AT_ONCE {
             let now = self.clock.now();
             if serve_at_once(&self.shards, &record, now, || self.log.is_idle()) {
                 self.counters.served_at_once.one();
+                receipt.into_iter().for_each(Receipt::confirm);
                 return Ok(());
             }
         }
-        self.log.append(shard, record).await
+        self.log.append(shard, record, receipt).await
     }
 }

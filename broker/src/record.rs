@@ -19,9 +19,9 @@ use tanglegate_core::Timestamp;
 
 const HEAD: usize = 16;
 const RUN_HEAD: usize = 32;
-const QOS_1: u8 = 1;
-const RETAIN: u8 = 2;
-const EXPIRES: u8 = 4;
+const QOS: u8 = 3;
+const RETAIN: u8 = 4;
+const EXPIRES: u8 = 8;
 
 /// Bytes of a run head at their offsets.
 mod offset {
@@ -38,7 +38,7 @@ mod offset {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Message<'a> {
     pub(crate) topic: &'a str,
-    /// 0 or 1.
+    /// 0, 1 or 2.
     pub(crate) qos: u8,
     pub(crate) retain: bool,
     /// Seconds that it is worth keeping.
@@ -56,7 +56,7 @@ impl Message<'_> {
     fn flags(&self) -> u8 {
         let expires = if self.expiry.is_some() { EXPIRES } else { 0 };
         let retain = if self.retain { RETAIN } else { 0 };
-        (self.qos * QOS_1) | retain | expires
+        self.qos | retain | expires
     }
 }
 
@@ -253,7 +253,7 @@ impl<'a> Run<'a> {
         let flags = head[offset::FLAGS];
         Some(Self {
             topic: std::str::from_utf8(topic).expect("records hold parsed topics"),
-            qos: flags & QOS_1,
+            qos: flags & QOS,
             retain: flags & RETAIN != 0,
             expiry: (flags & EXPIRES != 0).then(|| read_u32(head, offset::EXPIRY)),
             properties,

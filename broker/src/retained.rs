@@ -6,6 +6,7 @@
 //! is sure to find everything that its shard has read before. It may also find a message that
 //! its own shard reads a moment later, and gets that one twice.
 
+use crate::message::StoredMessage;
 use crate::record::Run;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -23,17 +24,14 @@ const ONE_LOOK: usize = 1_000;
 pub(crate) struct RetainedMessage {
     pub(crate) topic: Arc<str>,
     pub(crate) qos: u8,
-    /// When it expires.
-    pub(crate) expires: Timestamp,
-    pub(crate) properties: Box<[u8]>,
-    pub(crate) payload: Box<[u8]>,
+    pub(crate) message: StoredMessage,
     /// The session that published it.
     pub(crate) origin: u64,
 }
 
 impl RetainedMessage {
     fn size(&self) -> usize {
-        OVERHEAD + self.topic.len() + self.properties.len() + self.payload.len()
+        OVERHEAD + self.topic.len() + self.message.len()
     }
 }
 
@@ -90,9 +88,7 @@ impl Retained {
         let retained = RetainedMessage {
             topic: run.topic.into(),
             qos: run.qos,
-            expires: run.expires(),
-            properties: run.properties.into(),
-            payload: payload.into(),
+            message: StoredMessage::new(run.topic, run.properties, payload, run.expires()),
             origin,
         };
         let fits =
@@ -119,7 +115,7 @@ impl Retained {
         now: Timestamp,
     ) -> (Vec<Arc<RetainedMessage>>, Option<Arc<str>>) {
         let store = self.store.lock();
-        let alive = |it: &&Arc<RetainedMessage>| now < it.expires;
+        let alive = |it: &&Arc<RetainedMessage>| now < it.message.expires();
         if filter.is_exact() {
             let found = store.topics.get(filter.as_str()).filter(alive);
             return (found.cloned().into_iter().collect(), None);
@@ -197,7 +193,7 @@ mod tests {
             let (found, next) = retained.matching(&filter, after.as_ref(), 2, now);
             let plain = found
                 .iter()
-                .map(|it| (it.topic.to_string(), it.payload.to_vec()));
+                .map(|it| (it.topic.to_string(), it.message.payload().to_vec()));
             all.extend(plain);
             after = next;
             if after.is_none() {

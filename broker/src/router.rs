@@ -6,6 +6,7 @@
 //! after a disconnection, identifiers with wildcards.
 
 use crate::record::{Record, set_ticket};
+use crate::session::Receipt;
 use parking_lot::Mutex;
 use rumqttd::local::{LinkError, LinkRx, LinkTx};
 use rumqttd::{Broker, Config, Notification, RouterConfig};
@@ -64,8 +65,17 @@ struct Flow {
 #[derive(Default)]
 struct Tickets {
     last: u64,
-    /// What each record was granted, and how many shards have yet to read it.
-    open: HashMap<u64, (u32, usize)>,
+    open: HashMap<u64, Ticket>,
+}
+
+/// A record on its way.
+struct Ticket {
+    /// What it was granted.
+    share: u32,
+    /// How many shards have yet to read it.
+    readers: usize,
+    /// Who waits for that.
+    receipt: Option<Receipt>,
 }
 
 /// Starts the log with room for `bytes` on their way to `shards` readers.
@@ -111,7 +121,14 @@ pub(crate) fn start(shards: usize, bytes: usize) -> Result<(Log, Vec<LogReader>)
 impl Log {
     /// Appends a record, once there is room for it: this is where publishers are slowed down
     /// before anything is lost. A record longer than the whole log waits until it is alone.
-    pub(crate) async fn append(&self, shard: usize, mut record: Vec<u8>) -> Result<(), LogStopped> {
+    ///
+    /// The receipt is confirmed when all shards have read the record.
+    pub(crate) async fn append(
+        &self,
+        shard: usize,
+        mut record: Vec<u8>,
+        receipt: Option<Receipt>,
+    ) -> Result<(), LogStopped> {
         let size = u32::try_from(record.len() + OVERHEAD).unwrap_or(u32::MAX);
         let share = size.clamp(self.flow.least, self.flow.total);
         match self.flow.granted.try_acquire_many(share) {
@@ -121,7 +138,7 @@ impl Log {
                 Err(_) => return Err(LogStopped("a shard has stopped".to_owned())),
             },
         }
-        set_ticket(&mut record, self.flow.open_ticket(share));
+        set_ticket(&mut record, self.flow.open_ticket(share, receipt));
         self.links[shard].lock().publish(TOPIC, record)?;
         Ok(())
     }
@@ -144,25 +161,34 @@ impl Log {
 }
 
 impl Flow {
-    fn open_ticket(&self, share: u32) -> u64 {
+    fn open_ticket(&self, share: u32, receipt: Option<Receipt>) -> u64 {
         let mut tickets = self.tickets.lock();
         tickets.last += 1;
         let ticket = tickets.last;
-        tickets.open.insert(ticket, (share, self.readers));
+        let open = Ticket {
+            share,
+            readers: self.readers,
+            receipt,
+        };
+        tickets.open.insert(ticket, open);
         ticket
     }
 
     fn close_ticket(&self, ticket: u64) {
         let mut tickets = self.tickets.lock();
-        let Some((share, readers)) = tickets.open.get_mut(&ticket) else {
+        let Some(open) = tickets.open.get_mut(&ticket) else {
             return;
         };
-        *readers -= 1;
-        if *readers == 0 {
-            let share = *share as usize;
-            tickets.open.remove(&ticket);
+        open.readers -= 1;
+        if open.readers == 0 {
+            let read = tickets.open.remove(&ticket);
             drop(tickets);
-            self.granted.add_permits(share);
+            if let Some(Ticket { share, receipt, .. }) = read {
+                self.granted.add_permits(share as usize);
+                if let Some(receipt) = receipt {
+                    receipt.confirm();
+                }
+            }
         }
     }
 }
@@ -249,7 +275,7 @@ mod tests {
         let publishing = tokio::spawn(async move {
             for number in 0_u32..3_000 {
                 let payload = [&number.to_le_bytes()[..], &[0; 4_000]].concat();
-                log.append(0, record(&payload)).await.unwrap();
+                log.append(0, record(&payload), None).await.unwrap();
             }
         });
         let reading = tokio::spawn(async move {
@@ -281,7 +307,9 @@ mod tests {
         let mut reader = readers.pop().unwrap();
         let publishing = tokio::spawn(async move {
             for _ in 0..3 {
-                log.append(0, record(&vec![1; 3 << 20])).await.unwrap();
+                log.append(0, record(&vec![1; 3 << 20]), None)
+                    .await
+                    .unwrap();
             }
         });
         for _ in 0..3 {
@@ -296,6 +324,6 @@ mod tests {
     async fn publishers_do_not_wait_for_a_shard_that_is_gone() {
         let (log, readers) = start(1, 1 << 20).unwrap();
         drop(readers);
-        assert!(log.append(0, record(b"x")).await.is_err());
+        assert!(log.append(0, record(b"x"), None).await.is_err());
     }
 }

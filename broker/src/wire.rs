@@ -14,19 +14,19 @@ mod reason;
 mod subscribe;
 
 pub(crate) use answer::{
-    Accepted, accept_connect, acknowledge, disconnect, ping_response, refuse_connect, refuse_level,
-    refuse_publish, subscribe_answer, unsubscribe_answer,
+    Accepted, Answer, accept_connect, acknowledge, disconnect, ping_response, refuse_connect,
+    refuse_level, refuse_publish, subscribe_answer, unsubscribe_answer,
 };
 pub(crate) use connect::{ConnectError, ConnectRequest, LoginRequest, WillRequest};
 pub(crate) use fault::Fault;
 pub(crate) use frame::{Frame, PacketKind, cut, frame_length, put_length, put_text};
 pub(crate) use properties::PublishProperties;
 pub(crate) use publish::{
-    Delivery, Publish, packet_id_of, patch_expiry, put_plain, set_packet_id, take_plain, topic_of,
+    Delivery, Publish, packet_id_of, patch_expiry, put_plain, take_plain, topic_of,
 };
 pub(crate) use reason::Reason;
 pub(crate) use subscribe::{
-    Goodbye, Options, SubscribeRequest, UnsubscribeRequest, acknowledged, client_disconnect,
+    Acknowledgement, Goodbye, Options, SubscribeRequest, UnsubscribeRequest, client_disconnect,
     is_shared,
 };
 

@@ -104,6 +104,8 @@ pub(crate) struct Dropped {
     pub(crate) ended: u64,
     /// They had expired.
     pub(crate) expired: u64,
+    /// They are larger than the client accepts.
+    pub(crate) too_large: u64,
     /// Packet identifiers that they had: nobody will acknowledge them.
     pub(crate) ids: Vec<u16>,
 }
@@ -136,14 +138,13 @@ impl Packets {
         }
     }
 
-    /// Adds a PUBLISH; returns its bytes.
-    pub(crate) fn push_message(&mut self, delivery: &Delivery<'_>, bounds: Bounds) -> &mut [u8] {
+    /// Adds a PUBLISH.
+    pub(crate) fn push_message(&mut self, delivery: &Delivery<'_>, bounds: Bounds) {
         let bytes = self.open();
         let before = bytes.len();
         delivery.put(bytes);
         let added = bytes.len() - before;
         self.close(added, 1, bounds);
-        &mut self.bytes[before..]
     }
 
     fn open(&mut self) -> &mut Vec<u8> {
@@ -302,31 +303,6 @@ impl Packets {
         complete
     }
 
-    /// Moves the first packet into `other`; `prepare` may change its bytes there.
-    pub(crate) fn move_first(&mut self, other: &mut Self, prepare: impl FnOnce(&mut [u8])) {
-        let Some(first) = self.segments.front_mut() else {
-            return;
-        };
-        let packet = &self.bytes[self.start..];
-        let packet = &packet[..frame_length(packet)];
-        let bounds = Bounds {
-            until: first.until,
-            expires: first.expires,
-        };
-        other.push(packet, 1, bounds);
-        let from = other.bytes.len() - packet.len();
-        prepare(&mut other.bytes[from..]);
-        self.start += packet.len();
-        first.bytes -= packet.len();
-        first.messages -= 1;
-        if first.bytes == 0 {
-            self.segments.pop_front();
-        }
-        if self.segments.is_empty() {
-            self.release();
-        }
-    }
-
     /// Looks the end of the right of every packet up again.
     pub(crate) fn review(&mut self, until_of: impl Fn(&str) -> Timestamp) {
         let (start, part) = (self.start, self.part);
@@ -400,6 +376,8 @@ mod tests {
         Delivery {
             version: V5,
             qos: 0,
+            packet_id: 0,
+            duplicate: false,
             retain: false,
             topic,
             expiry,

@@ -1,5 +1,6 @@
 //! The life of a session after its CONNACK.
 
+use super::acks::Acks;
 use super::attached::Attached;
 use super::end::End;
 use super::me::Me;
@@ -8,7 +9,7 @@ use super::publishing::{Aliases, Permits, Unacknowledged};
 use super::replay::Replay;
 use super::{Handle, Order};
 use crate::limits::ClientLimits;
-use crate::outbox::{Dropped, HandedOver, Next, Packets};
+use crate::outbox::{Dropped, HandedOver, Next, Packets, Terms as PacketTerms};
 use crate::record::RecordWriter;
 use crate::socket::Socket;
 use crate::wire::{Version, disconnect};
@@ -47,6 +48,8 @@ pub(super) struct Connection {
     pub(super) permits: Permits,
     pub(super) aliases: Aliases,
     pub(super) unacknowledged: Unacknowledged,
+    /// Answers that are not in `writing` yet.
+    pub(super) acks: Acks,
     pub(super) replays: VecDeque<Replay>,
     pub(super) me: Me,
     pub(super) patience: Patience,
@@ -96,6 +99,7 @@ impl Connection {
             permits: Permits::default(),
             aliases: Aliases::default(),
             unacknowledged: Unacknowledged::default(),
+            acks: Acks::default(),
             replays: VecDeque::new(),
             me: Me::default(),
             patience,
@@ -155,16 +159,31 @@ impl Connection {
         Ok(())
     }
 
-    /// Passes on what was read, as soon as there is room for it.
+    /// Passes on what was read, as soon as there is room for it. What has to be answered is, once
+    /// it is safe.
     async fn append(&mut self) -> Result<(), End> {
+        let outbox = &self.attached.handle.outbox;
+        let receipt = self.acks.has_fresh().then(|| self.acks.hold(outbox));
         if self.record.is_empty() {
+            if let Some(receipt) = receipt {
+                receipt.confirm();
+            }
             return Ok(());
         }
         let handle = self.handle();
         let (session, shard) = (handle.session, handle.shard.number);
         let record = std::mem::take(&mut self.record).finish(session);
-        let passed = self.attached.context.pass_on(shard, record).await;
+        let passed = self.attached.context.pass_on(shard, record, receipt).await;
         passed.map_err(|_| End::LogStopped)
+    }
+
+    /// Writes the answers that may go.
+    fn write_acks(&mut self) {
+        while let Some((bytes, ends)) = self.acks.next() {
+            self.answer(|out| out.extend_from_slice(&bytes));
+            let answered_until = self.gone + self.writing.len() as u64;
+            self.unacknowledged.ends(ends, answered_until);
+        }
     }
 
     /// True when the rights, or anything else that ends a session, were not looked at since
@@ -197,7 +216,8 @@ impl Connection {
             // What was begun is completed only under the rights of now.
             return Err(End::Ordered(order));
         }
-        outbox.lock().review(until_of);
+        let ended = outbox.lock().review(until_of, self.now());
+        context.counters.dropped_ended.add(ended);
         self.permits.forget();
         self.me.rights_changed();
         let next_end = self.rights.next_end(self.now());
@@ -222,13 +242,22 @@ impl Connection {
     /// Takes what is ready; false when there is nothing.
     fn fill(&mut self) -> bool {
         self.answers = 0;
+        self.write_acks();
         self.tell();
         if !self.writing.is_empty() {
             return true;
         }
         let replayed = self.replay();
+        let (now, mut dropped) = (self.now(), Dropped::default());
+        let terms = PacketTerms {
+            version: self.version,
+            packet_bytes: self.packet_bytes,
+        };
         let outbox = Arc::clone(&self.handle().outbox);
-        outbox.lock().take(&mut self.writing);
+        outbox
+            .lock()
+            .take(&mut self.writing, terms, now, &mut dropped);
+        self.count_dropped(&mut dropped);
         replayed || !self.writing.is_empty()
     }
 
@@ -241,7 +270,7 @@ impl Connection {
         let before = self.writing.len();
         let mut dropped = Dropped::default();
         let gone = self.hand_over(now, &mut dropped);
-        self.count_dropped(&mut dropped, now);
+        self.count_dropped(&mut dropped);
         let Gone {
             bytes,
             complete,
@@ -300,14 +329,15 @@ impl Connection {
     }
 
     /// Counts what was dropped, and lets what waited for its identifiers go.
-    pub(super) fn count_dropped(&self, dropped: &mut Dropped, now: Timestamp) {
+    fn count_dropped(&mut self, dropped: &mut Dropped) {
         if !dropped.ids.is_empty() {
-            let mut queue = self.handle().outbox.lock();
-            queue.give_back(now, self.version, dropped);
+            let outbox = Arc::clone(&self.handle().outbox);
+            outbox.lock().give_back(&mut self.writing, dropped);
         }
         let counters = &self.attached.context.counters;
         counters.dropped_ended.add(dropped.ended);
         counters.dropped_expired.add(dropped.expired);
+        counters.dropped_too_large.add(dropped.too_large);
     }
 
     /// Adds an answer to what is written next.
@@ -317,14 +347,9 @@ impl Connection {
         self.answers += self.writing.len() - before;
     }
 
-    /// Where the last answer ends, counted in bytes since the session began.
-    pub(super) fn answered_until(&self) -> u64 {
-        self.gone + self.writing.len() as u64
-    }
-
     /// False while too many answers wait for the client.
     pub(super) fn answers_are_taken(&self) -> bool {
-        self.answers < ANSWERS
+        self.answers + self.acks.bytes() < ANSWERS
     }
 
     /// Takes leave.

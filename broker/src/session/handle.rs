@@ -5,6 +5,7 @@ use crate::outbox::Outbox;
 use crate::shard::Shard;
 use crate::store::Store;
 use parking_lot::Mutex;
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,6 +22,9 @@ pub(crate) struct Handle {
     /// What its client calls itself.
     pub(crate) client_id: Arc<str>,
     pub(crate) outbox: Arc<Outbox>,
+    /// Identifiers of the client's QoS 2 messages that it has not given free
+    /// ([MQTT-4.3.3-10]).
+    pub(crate) received: Mutex<HashSet<u16>>,
     pub(crate) shard: Arc<Shard>,
     /// Its number on the shard.
     pub(crate) slot: u32,
@@ -55,6 +59,7 @@ impl Handle {
             subject,
             client_id,
             outbox,
+            received: Mutex::default(),
             shard,
             slot,
             store,

@@ -379,11 +379,6 @@ fn check_request(request: &ConnectRequest) -> Result<(), Refusal> {
             "the will's topic is not a topic",
         ));
     }
-    if will.qos == 2 && request.version == Version::V5 {
-        // [MQTT-3.2.2-12]
-        let why = "a will with QoS 2 is not supported; the maximum is 1";
-        return Err(Refusal::new(Reason::QosNotSupported, why));
-    }
     Ok(())
 }
 

@@ -3,12 +3,11 @@
 use super::connected::Connection;
 use super::end::End;
 use super::socket::read_once;
-use crate::outbox::Dropped;
 use crate::wire::{
-    Fault, Frame, PacketKind, SubscribeRequest, UnsubscribeRequest, acknowledged,
-    client_disconnect, cut, ping_response,
+    Acknowledgement, Answer, Fault, Frame, PacketKind, Reason, SubscribeRequest,
+    UnsubscribeRequest, Version, acknowledge, client_disconnect, cut, ping_response,
+    refuse_publish,
 };
-use std::sync::Arc;
 use tanglegate_core::Timestamp;
 
 impl Connection {
@@ -76,7 +75,14 @@ impl Connection {
                 self.received += 1;
                 self.handle_publish(frame, now)
             }
-            PacketKind::PublishAcknowledge => self.handle_acknowledgement(frame.body),
+            kind @ (PacketKind::PublishAcknowledge
+            | PacketKind::PublishReceived
+            | PacketKind::PublishRelease
+            | PacketKind::PublishComplete) => {
+                let acknowledgement = Acknowledgement::read(self.version, kind, frame.body)?;
+                self.handle_acknowledgement(kind, acknowledgement);
+                Ok(())
+            }
             PacketKind::Subscribe => {
                 let request = SubscribeRequest::read(self.version, frame.body)?;
                 self.handle_subscribe(request);
@@ -105,15 +111,42 @@ impl Connection {
         }
     }
 
-    fn handle_acknowledgement(&mut self, body: &[u8]) -> Result<(), End> {
-        let id = acknowledged(self.version, body)?;
-        let now = self.now();
-        let mut dropped = Dropped::default();
-        let outbox = Arc::clone(&self.handle().outbox);
-        outbox
-            .lock()
-            .acknowledged(id, now, self.version, &mut dropped);
-        self.count_dropped(&mut dropped, now);
-        Ok(())
+    fn handle_acknowledgement(&mut self, kind: PacketKind, it: Acknowledgement) {
+        let id = it.packet_id;
+        match kind {
+            PacketKind::PublishReceived => {
+                let release = self.handle().outbox.lock().received(id, it.failed);
+                if release {
+                    self.answer(|out| acknowledge(out, Answer::Release, id));
+                } else if !it.failed {
+                    self.answer_unknown(Answer::Release, id);
+                }
+            }
+            PacketKind::PublishRelease => self.handle_release(id),
+            PacketKind::PublishComplete => drop(self.handle().outbox.lock().completed(id)),
+            _ => drop(self.handle().outbox.lock().acknowledged(id)),
+        }
+    }
+
+    /// The client gives the identifier of a QoS 2 message free ([MQTT-4.3.3-11]).
+    fn handle_release(&mut self, id: u16) {
+        let known = self.handle().received.lock().remove(&id);
+        if known {
+            self.acks.push(Answer::Complete, id, true);
+        } else {
+            self.answer_unknown(Answer::Complete, id);
+        }
+    }
+
+    /// Answers with an identifier that is not in use: the client may have lost its memory, or we
+    /// ours (MQTT 5.0 §4.13.1 does not make it an error). 3.1.1 has no word for it.
+    fn answer_unknown(&mut self, answer: Answer, id: u16) {
+        match self.version {
+            Version::V311 => self.answer(|out| acknowledge(out, answer, id)),
+            Version::V5 => {
+                let (reason, limit) = (Reason::PacketIdNotFound, self.packet_bytes);
+                self.answer(|out| refuse_publish(out, answer, id, reason, "", limit));
+            }
+        }
     }
 }

@@ -89,6 +89,8 @@ impl Connection {
         let news = Delivery {
             version: self.version,
             qos: 0,
+            packet_id: 0,
+            duplicate: false,
             retain,
             topic,
             expiry: None,

@@ -5,7 +5,7 @@ use super::end::End;
 use crate::decision::{self, Refusal};
 use crate::record::Message;
 use crate::statistics::{Outcome, Stage};
-use crate::wire::{Fault, Frame, Publish, PublishProperties, Version, acknowledge, refuse_publish};
+use crate::wire::{Answer, Fault, Frame, Publish, PublishProperties, Version, refuse_publish};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use tanglegate_core::{Timestamp, TopicName};
@@ -75,7 +75,7 @@ impl Aliases {
     }
 }
 
-/// QoS 1 messages from the client whose acknowledgement has not left for it.
+/// QoS 1 and 2 messages from the client whose last answer has not left for it.
 #[derive(Debug, Default)]
 pub(super) struct Unacknowledged {
     open: usize,
@@ -84,15 +84,20 @@ pub(super) struct Unacknowledged {
 }
 
 impl Unacknowledged {
-    fn add(&mut self, answered_until: u64) {
+    fn add(&mut self) {
         self.open += 1;
+    }
+
+    /// Answers that end `count` messages are written up to `answered_until`.
+    pub(super) fn ends(&mut self, count: usize, answered_until: u64) {
+        let many = self.answers.len() >= 64;
         match self.answers.back_mut() {
-            // Answers in a row are told from each other by the first that is still open.
-            Some((until, count)) if self.open > 64 => {
+            // Of many, the last ones are told from each other no more.
+            Some((until, before)) if many => {
                 *until = answered_until;
-                *count += 1;
+                *before += count;
             }
-            _ => self.answers.push_back((answered_until, 1)),
+            _ => self.answers.push_back((answered_until, count)),
         }
     }
 
@@ -101,7 +106,8 @@ impl Unacknowledged {
         while let Some((until, count)) = self.answers.front()
             && *until <= gone
         {
-            self.open -= count;
+            // What an earlier connection began is not counted in this one.
+            self.open = self.open.saturating_sub(*count);
             self.answers.pop_front();
         }
     }
@@ -112,8 +118,8 @@ impl Connection {
     pub(super) fn handle_publish(&mut self, frame: &Frame<'_>, now: Timestamp) -> Result<(), End> {
         let publish = Publish::read(self.version, frame)?;
         self.received_payload += publish.payload.len() as u64;
-        if publish.qos == 1 {
-            self.expect_acknowledgement()?;
+        if publish.qos != 0 && !self.expect_answer(&publish)? {
+            return Ok(());
         }
         if self.version == Version::V5 && !publish.properties.is_empty() {
             return self.publish_with_properties(&publish, now);
@@ -127,7 +133,7 @@ impl Connection {
             } else {
                 let message = plain_message(&publish, topic);
                 self.record.push(&message, now);
-                self.accept(publish.packet_id);
+                self.accept(&publish);
             }
             return Ok(());
         }
@@ -136,9 +142,9 @@ impl Connection {
             Ok(()) => {
                 let message = plain_message(&publish, topic.as_str());
                 self.record.push(&message, now);
-                self.accept(publish.packet_id);
+                self.accept(&publish);
             }
-            Err(refusal) => self.refuse(publish.packet_id, &refusal),
+            Err(refusal) => self.refuse(&publish, &refusal),
         }
         Ok(())
     }
@@ -151,7 +157,7 @@ impl Connection {
         let properties = PublishProperties::read(publish.properties)?;
         let topic = self.resolve_alias(publish.topic, properties.alias)?;
         if let Err(refusal) = self.permit_publish(&topic) {
-            self.refuse(publish.packet_id, &refusal);
+            self.refuse(publish, &refusal);
             return Ok(());
         }
         let message = Message {
@@ -160,7 +166,7 @@ impl Connection {
             ..plain_message(publish, topic.as_str())
         };
         self.record.push(&message, now);
-        self.accept(publish.packet_id);
+        self.accept(publish);
         Ok(())
     }
 
@@ -181,16 +187,21 @@ impl Connection {
         Ok(topic)
     }
 
-    /// Counts a message that has to be acknowledged, against the receive maximum
-    /// ([MQTT-3.3.4-7]).
-    fn expect_acknowledgement(&mut self) -> Result<(), Fault> {
+    /// Counts a message that has to be answered, against the receive maximum
+    /// ([MQTT-3.3.4-7]). False when it is here already, and is only answered again
+    /// ([MQTT-4.3.3-10]).
+    fn expect_answer(&mut self, publish: &Publish<'_>) -> Result<bool, Fault> {
+        let id = publish.packet_id;
+        if publish.qos == 2 && self.handle().received.lock().contains(&id) {
+            self.acks.push(Answer::Received, id, false);
+            return Ok(false);
+        }
+        self.unacknowledged.add();
         let most = usize::from(self.limits().in_flight);
-        let answered_until = self.answered_until();
-        self.unacknowledged.add(answered_until + 1);
         if self.version == Version::V5 && self.unacknowledged.open > most {
             return Err(Fault::ReceiveMaximum);
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Asks for a permit, unless one is remembered that still runs.
@@ -209,30 +220,39 @@ impl Connection {
         Ok(())
     }
 
-    fn accept(&mut self, packet_id: u16) {
-        if packet_id != 0 {
-            self.answer(|out| acknowledge(out, packet_id));
+    fn accept(&mut self, publish: &Publish<'_>) {
+        let id = publish.packet_id;
+        match publish.qos {
+            0 => {}
+            1 => self.acks.push(Answer::Acknowledged, id, true),
+            _ => {
+                self.handle().received.lock().insert(id);
+                self.acks.push(Answer::Received, id, false);
+            }
         }
     }
 
     /// Drops a message: 5.0 is told why, 3.1.1 has no word for it and gets its acknowledgement
     /// (MQTT 3.1.1 §3.3.5).
-    fn refuse(&mut self, packet_id: u16, refusal: &Refusal) {
+    fn refuse(&mut self, publish: &Publish<'_>, refusal: &Refusal) {
         let counters = &self.attached.context.counters;
         counters.decided(Stage::Publish, refusal);
-        match (packet_id, self.version) {
-            (0, _) => {}
-            (id, Version::V311) => self.answer(|out| acknowledge(out, id)),
-            (id, Version::V5) => {
-                let why = if self.explains {
-                    refusal.to_string()
-                } else {
-                    String::new()
-                };
-                let (reason, limit) = (refusal.reason(), self.packet_bytes);
-                self.answer(|out| refuse_publish(out, id, reason, &why, limit));
-            }
+        let (id, answer) = match publish.qos {
+            0 => return,
+            1 => (publish.packet_id, Answer::Acknowledged),
+            _ => (publish.packet_id, Answer::Received),
+        };
+        if self.version == Version::V311 {
+            return self.acks.push(answer, id, true);
         }
+        let why = if self.explains {
+            refusal.to_string()
+        } else {
+            String::new()
+        };
+        let (reason, limit) = (refusal.reason(), self.packet_bytes);
+        let write = |out: &mut Vec<u8>| refuse_publish(out, answer, id, reason, &why, limit);
+        self.acks.push_with(true, write);
     }
 }
 
@@ -277,7 +297,8 @@ mod tests {
     fn messages_count_until_their_answers_have_left() {
         let mut unacknowledged = Unacknowledged::default();
         for until in 1..=200 {
-            unacknowledged.add(until * 4);
+            unacknowledged.add();
+            unacknowledged.ends(1, until * 4);
         }
         unacknowledged.left(8);
         assert_eq!(unacknowledged.open, 198);

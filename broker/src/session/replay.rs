@@ -2,7 +2,7 @@
 //! they never take more memory than the outbox has room for.
 
 use super::connected::Connection;
-use crate::outbox::{Bounds, Pushed};
+use crate::outbox::{Bounds, Pushed, Queued};
 use crate::retained::RetainedMessage;
 use crate::wire::{Delivery, Options};
 use std::num::NonZero;
@@ -68,30 +68,42 @@ impl Connection {
         if now >= until || (replay.options.no_local && own) {
             return true;
         }
-        let left = message.expires.millis_since(now).div_ceil(1_000);
-        let expires = message.expires != Timestamp::FOREVER;
+        let stored = &message.message;
+        let qos = message.qos.min(replay.options.qos);
+        let counters = &self.attached.context.counters;
+        if stored.len() > self.limits().queued_bytes {
+            counters.dropped_slow.one();
+            return true;
+        }
+        if qos != 0 {
+            let queued = Queued {
+                message: stored.clone(),
+                qos,
+                retain: true, // [MQTT-3.3.1-8]
+                ids: replay.id.map(|id| Arc::from([id])),
+                until,
+            };
+            return self.handle().outbox.lock().push_queued(queued) == Pushed::Queued;
+        }
         let delivery = Delivery {
             version: self.version,
-            qos: message.qos.min(replay.options.qos),
+            qos,
+            packet_id: 0,
+            duplicate: false,
             retain: true, // [MQTT-3.3.1-8]
             topic: &message.topic,
-            expiry: expires.then(|| u32::try_from(left).unwrap_or(u32::MAX)),
+            expiry: stored.seconds_left(now),
             ids: replay.id.as_slice(),
-            forwarded: &message.properties,
-            payload: &message.payload,
+            forwarded: stored.properties(),
+            payload: stored.payload(),
         };
-        let counters = &self.attached.context.counters;
         if delivery.size() > self.packet_bytes {
             counters.dropped_too_large.one();
             return true;
         }
-        if delivery.size() > self.limits().queued_bytes {
-            counters.dropped_slow.one();
-            return true;
-        }
         let bounds = Bounds {
             until,
-            expires: message.expires,
+            expires: stored.expires(),
         };
         self.handle().outbox.lock().push_message(&delivery, bounds) == Pushed::Queued
     }

@@ -56,11 +56,6 @@ impl Connection {
         id: Option<NonZero<u32>>,
     ) -> Result<Reason, Refusal> {
         let filter = self.check_filter(text)?;
-        // QoS 2 is granted as 1, which the standard allows ([MQTT-3.8.4-7]).
-        let options = Options {
-            qos: options.qos.min(1),
-            ..options
-        };
         let most = self.limits().subscriptions;
         let handle = self.handle();
         let subscribed = handle
@@ -89,10 +84,10 @@ impl Connection {
             self.replays.retain(|it| it.filter != filter);
             self.replays.push_back(Replay::new(filter, options, id));
         }
-        Ok(if options.qos == 0 {
-            Reason::Success
-        } else {
-            Reason::GrantedQos1
+        Ok(match options.qos {
+            0 => Reason::Success,
+            1 => Reason::GrantedQos1,
+            _ => Reason::GrantedQos2,
         })
     }
 

@@ -34,7 +34,7 @@ impl Connection {
             queue.set_waker(cx.waker(), blocked);
             woken.other = !blocked && queue.is_ready();
         }
-        woken.other |= self.rights_changed();
+        woken.other |= self.rights_changed() || (!blocked && self.acks.is_ready());
         if blocked {
             woken.other |= self.socket.poll_writable(cx).is_ready();
         }

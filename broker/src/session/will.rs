@@ -50,7 +50,7 @@ pub(crate) async fn publish(context: &Context, handle: &Handle, will: &Will) {
     let mut record = RecordWriter::default();
     let message = Message {
         topic: message.topic(),
-        qos: will.qos.min(1),
+        qos: will.qos,
         retain: will.retain,
         expiry: will.expiry_seconds,
         properties: message.properties(),
@@ -58,7 +58,11 @@ pub(crate) async fn publish(context: &Context, handle: &Handle, will: &Will) {
     };
     record.push(&message, now);
     let record = record.finish(handle.session);
-    if context.pass_on(handle.shard.number, record).await.is_err() {
+    if context
+        .pass_on(handle.shard.number, record, None)
+        .await
+        .is_err()
+    {
         tracing::warn!(
             session = handle.session,
             "a will was lost with the message log"

@@ -3,6 +3,7 @@
 use super::index::{Entry, Index};
 use super::{Slot, Slots};
 use std::collections::HashMap;
+use std::sync::Arc;
 use tanglegate_core::Timestamp;
 
 /// Topics and recipients that are remembered at most. Beyond it all are forgotten: it only
@@ -20,8 +21,8 @@ pub(super) struct Recipient {
     pub(super) retain_as_published: bool,
     /// Whose messages these are.
     pub(super) whose: Whose,
-    /// Identifiers of those that have one ([MQTT-3.3.4-3]).
-    pub(super) ids: Vec<u32>,
+    /// Identifiers of those that have one ([MQTT-3.3.4-3]); `None` without any.
+    pub(super) ids: Option<Arc<[u32]>>,
     /// Exclusive end of the right to read the topic, as of `rights_version`.
     pub(super) until: Timestamp,
     pub(super) rights_version: u64,
@@ -104,12 +105,14 @@ fn find(topic: &str, index: &Index, slots: &Slots) -> Vec<Recipient> {
 
 /// One client, for these subscriptions of its.
 fn recipient(topic: &str, slot: &Slot, entries: &[Entry], whose: Whose) -> Recipient {
+    let id = |it: &Entry| slot.subscription(it.subscription).id.map(u32::from);
+    let ids: Arc<[u32]> = entries.iter().filter_map(id).collect();
     let mut recipient = Recipient {
         slot: entries[0].slot,
         qos: 0,
         retain_as_published: false,
         whose,
-        ids: vec![],
+        ids: (!ids.is_empty()).then_some(ids),
         until: slot.read_until(topic),
         rights_version: slot.rights_version,
     };
@@ -117,7 +120,6 @@ fn recipient(topic: &str, slot: &Slot, entries: &[Entry], whose: Whose) -> Recip
         let subscription = slot.subscription(entry.subscription);
         recipient.qos = recipient.qos.max(subscription.options.qos);
         recipient.retain_as_published |= subscription.options.retain_as_published;
-        recipient.ids.extend(subscription.id.map(u32::from));
     }
     recipient
 }

@@ -2,7 +2,8 @@
 
 use super::recipients::Recipient;
 use super::{Shard, Slot, State};
-use crate::outbox::{Bounds, Pushed, Queue};
+use crate::message::StoredMessage;
+use crate::outbox::{Bounds, Pushed, Queue, Queued};
 use crate::record::{Record, Run, origin, runs};
 use crate::retained::Retained;
 use crate::session::Order;
@@ -32,6 +33,8 @@ struct Serving<'a> {
     /// The run as 5.0 packets with QoS 0 and without subscription identifiers; made once, for
     /// the first who needs them.
     five: &'a mut Vec<u8>,
+    /// The messages of the run for those who get them with QoS 1 or 2; made once too.
+    stored: &'a mut Vec<StoredMessage>,
 }
 
 /// A walk through one record, on one shard or several.
@@ -66,15 +69,17 @@ impl<'a> Walk<'a> {
 
     /// Puts the messages into the outboxes of those who may read them.
     fn through(&mut self, state: &mut State) {
-        let mut five = vec![];
+        let (mut five, mut stored) = (vec![], vec![]);
         for run in runs(self.record) {
             five.clear();
+            stored.clear();
             let serving = Serving {
                 run: &run,
                 origin: origin(self.record),
                 now: self.now,
                 expiry: seconds_left(&run, self.now),
                 five: &mut five,
+                stored: &mut stored,
             };
             state.serve(serving, &mut self.wakers, &mut self.tally);
         }
@@ -179,19 +184,55 @@ impl Serving<'_> {
         tally: &mut Tally,
     ) -> bool {
         let run = self.run;
-        let qos = run.qos.min(recipient.qos);
         let retain = run.retain && recipient.retain_as_published;
         let bounds = Bounds {
             until: recipient.until,
             expires: run.expires(),
         };
-        if qos == 0 && !retain && recipient.ids.is_empty() && self.fits(slot) {
-            let packets = self.packets(slot.version);
-            if queue.push(packets, run.count, bounds) == Pushed::Queued {
-                return true;
+        match run.qos.min(recipient.qos) {
+            0 if !retain && recipient.ids.is_none() && self.fits(slot) => {
+                let packets = self.packets(slot.version);
+                if queue.push(packets, run.count, bounds) == Pushed::Full {
+                    self.deliver_singly(slot, queue, recipient, bounds, tally);
+                }
+                true
+            }
+            0 => {
+                self.deliver_singly(slot, queue, recipient, bounds, tally);
+                true
+            }
+            qos => self.queue_up(queue, recipient, qos, tally),
+        }
+    }
+
+    /// Queues the messages of the run with QoS 1 or 2; false when one found no room.
+    fn queue_up(
+        &mut self,
+        queue: &mut Queue,
+        recipient: &Recipient,
+        qos: u8,
+        tally: &mut Tally,
+    ) -> bool {
+        let run = self.run;
+        if self.stored.is_empty() {
+            let store =
+                |payload| StoredMessage::new(run.topic, run.properties, payload, run.expires());
+            self.stored.extend(run.payloads().map(store));
+        }
+        for (number, message) in self.stored.iter().enumerate() {
+            let queued = Queued {
+                message: message.clone(),
+                qos,
+                retain: run.retain && recipient.retain_as_published,
+                ids: recipient.ids.clone(),
+                until: recipient.until,
+            };
+            if queue.push_queued(queued) == Pushed::Full {
+                tally.slow += (self.stored.len() - number) as u64;
+                return false;
             }
         }
-        self.deliver_singly(slot, queue, recipient, bounds, tally)
+        true
     }
 
     /// True when no packet of the run can be too large for the client.
@@ -211,6 +252,8 @@ impl Serving<'_> {
                 let delivery = Delivery {
                     version: Version::V5,
                     qos: 0,
+                    packet_id: 0,
+                    duplicate: false,
                     retain: false,
                     topic: self.run.topic,
                     expiry: self.expiry,
@@ -224,6 +267,7 @@ impl Serving<'_> {
         self.five
     }
 
+    /// Queues the messages of the run with QoS 0, as many as there is room for.
     fn deliver_singly(
         &self,
         slot: &Slot,
@@ -231,17 +275,19 @@ impl Serving<'_> {
         recipient: &Recipient,
         bounds: Bounds,
         tally: &mut Tally,
-    ) -> bool {
+    ) {
         let run = self.run;
         let mut left = u64::from(run.count);
         for payload in run.payloads() {
             let delivery = Delivery {
                 version: slot.version,
-                qos: run.qos.min(recipient.qos),
+                qos: 0,
+                packet_id: 0,
+                duplicate: false,
                 retain: run.retain && recipient.retain_as_published,
                 topic: run.topic,
                 expiry: self.expiry,
-                ids: &recipient.ids,
+                ids: recipient.ids.as_deref().unwrap_or_default(),
                 forwarded: run.properties,
                 payload,
             };
@@ -249,10 +295,9 @@ impl Serving<'_> {
                 tally.too_large += 1; // [MQTT-3.1.2-24], [MQTT-3.1.2-25]
             } else if queue.push_message(&delivery, bounds) == Pushed::Full {
                 tally.slow += left;
-                return delivery.qos == 0;
+                return;
             }
             left -= 1;
         }
-        true
     }
 }

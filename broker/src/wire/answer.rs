@@ -35,7 +35,6 @@ pub(crate) fn accept_connect(out: &mut Vec<u8>, version: Version, accepted: &Acc
     }
     properties.push(0x21);
     properties.extend_from_slice(&accepted.receive_maximum.to_be_bytes());
-    properties.extend_from_slice(&[0x24, 1]); // Maximum QoS 1
     properties.push(0x27);
     properties.extend_from_slice(&accepted.packet_bytes.to_be_bytes());
     if let Some(id) = accepted.assigned_id {
@@ -129,16 +128,31 @@ pub(crate) fn unsubscribe_answer(
     }
 }
 
-/// Appends the PUBACK of a message that was accepted, or dropped where 3.1.1 has no other word.
-pub(crate) fn acknowledge(out: &mut Vec<u8>, packet_id: u16) {
-    let [high, low] = packet_id.to_be_bytes();
-    out.extend_from_slice(&[0x40, 2, high, low]);
+/// Packets that answer a PUBLISH, or one another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Answer {
+    /// PUBACK: a QoS 1 message has been taken.
+    Acknowledged = 0x40,
+    /// PUBREC: a QoS 2 message has been taken.
+    Received = 0x50,
+    /// PUBREL: its identifier is no longer needed.
+    Release = 0x62,
+    /// PUBCOMP: nor by the other side.
+    Complete = 0x70,
 }
 
-/// Appends the PUBACK of a message that was refused (MQTT 5.0 only), with `why` where there is
-/// room for it in `limit` bytes ([MQTT-3.4.2-2]).
+/// Appends an answer; also to a message that was dropped, where 3.1.1 has no other word.
+pub(crate) fn acknowledge(out: &mut Vec<u8>, answer: Answer, packet_id: u16) {
+    let [high, low] = packet_id.to_be_bytes();
+    out.extend_from_slice(&[answer as u8, 2, high, low]);
+}
+
+/// Appends an answer with another reason than success (MQTT 5.0 only), with `why` where there
+/// is room for it in `limit` bytes ([MQTT-3.4.2-2], [MQTT-3.5.2-2]).
 pub(crate) fn refuse_publish(
     out: &mut Vec<u8>,
+    answer: Answer,
     packet_id: u16,
     reason: Reason,
     why: &str,
@@ -148,7 +162,7 @@ pub(crate) fn refuse_publish(
     let properties = reason_string(why, limit.saturating_sub(16));
     put_packet(
         out,
-        0x40,
+        answer as u8,
         &[high, low, reason.code()],
         Some(&properties),
         &[],
@@ -222,7 +236,7 @@ mod tests {
         };
         accept_connect(&mut out, Version::V5, &accepted);
         let (packet, _) = v5_0::Connack::parse(body(&out)).unwrap();
-        assert_eq!(packet.props().len(), 8);
+        assert_eq!(packet.props().len(), 7);
 
         out.clear();
         let reasons = [Reason::GrantedQos1, Reason::NotAuthorized];
@@ -232,7 +246,14 @@ mod tests {
         assert_eq!(packet.props().len(), 1);
 
         out.clear();
-        refuse_publish(&mut out, 8, Reason::NotAuthorized, "no right", 1_000);
+        refuse_publish(
+            &mut out,
+            Answer::Acknowledged,
+            8,
+            Reason::NotAuthorized,
+            "no right",
+            1_000,
+        );
         assert!(v5_0::Puback::parse(body(&out)).is_ok());
 
         out.clear();

@@ -27,9 +27,6 @@ pub(crate) enum Fault {
     /// More messages in flight than were announced.
     #[error("more messages in flight than the announced receive maximum")]
     ReceiveMaximum,
-    /// QoS 2.
-    #[error("QoS 2 is not supported; the announced maximum is 1")]
-    Qos,
 }
 
 impl Fault {
@@ -42,7 +39,6 @@ impl Fault {
             Self::TopicName(_) => Reason::TopicNameInvalid,
             Self::TopicAlias(_) => Reason::TopicAliasInvalid,
             Self::ReceiveMaximum => Reason::ReceiveMaximumExceeded,
-            Self::Qos => Reason::QosNotSupported,
         }
     }
 }

@@ -8,6 +8,9 @@ pub(crate) enum PacketKind {
     Connect,
     Publish,
     PublishAcknowledge,
+    PublishReceived,
+    PublishRelease,
+    PublishComplete,
     Subscribe,
     Unsubscribe,
     Ping,
@@ -35,12 +38,14 @@ impl Frame<'_> {
             1 => (PacketKind::Connect, 0),
             3 => return Ok(PacketKind::Publish),
             4 => (PacketKind::PublishAcknowledge, 0),
+            5 => (PacketKind::PublishReceived, 0),
+            6 => (PacketKind::PublishRelease, 2),
+            7 => (PacketKind::PublishComplete, 0),
             8 => (PacketKind::Subscribe, 2),
             10 => (PacketKind::Unsubscribe, 2),
             12 => (PacketKind::Ping, 0),
             14 => (PacketKind::Disconnect, 0),
             15 => (PacketKind::Authenticate, 0),
-            5..=7 => return Err(Fault::Protocol("no QoS 2 message is in flight")),
             _ => return Err(Fault::Protocol("a client does not send this packet")),
         };
         if flags == reserved {
@@ -219,7 +224,7 @@ mod tests {
     fn packets_with_wrong_flags_or_from_the_wrong_side_are_refused() {
         // [MQTT-2.1.3-1], [MQTT-3.8.1-1], [MQTT-3.10.1-1], [MQTT-3.14.1-1]
         for first in [
-            0x11, 0x41, 0x80, 0xA1, 0xC2, 0xE8, 0x00, 0x20, 0x90, 0xB0, 0xD0, 0x62,
+            0x11, 0x41, 0x80, 0xA1, 0xC2, 0xE8, 0x00, 0x20, 0x90, 0xB0, 0xD0, 0x60, 0x52, 0x72,
         ] {
             let frame = Frame {
                 first,
@@ -228,7 +233,9 @@ mod tests {
             };
             assert!(frame.kind().is_err(), "{first:#x}");
         }
-        for first in [0x10, 0x3D, 0x40, 0x82, 0xA2, 0xC0, 0xE0, 0xF0] {
+        for first in [
+            0x10, 0x3D, 0x40, 0x50, 0x62, 0x70, 0x82, 0xA2, 0xC0, 0xE0, 0xF0,
+        ] {
             let frame = Frame {
                 first,
                 body: &[],

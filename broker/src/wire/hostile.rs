@@ -33,7 +33,14 @@ pub(crate) fn packet(version: Version, frame: &Frame<'_>) {
         assert_ne!(request.packet_id, 0);
         assert!(!request.filters.is_empty(), "[MQTT-3.10.3-2]");
     }
-    let _ = acknowledged(version, frame.body);
+    for kind in [
+        PacketKind::PublishAcknowledge,
+        PacketKind::PublishReceived,
+        PacketKind::PublishRelease,
+        PacketKind::PublishComplete,
+    ] {
+        let _ = Acknowledgement::read(version, kind, frame.body);
+    }
     let _ = client_disconnect(version, frame.body);
     read_and_write(version, frame);
 }
@@ -124,6 +131,8 @@ pub(crate) fn read_and_write(version: Version, frame: &Frame<'_>) {
     let delivery = Delivery {
         version,
         qos: publish.qos,
+        packet_id: publish.packet_id,
+        duplicate: false,
         retain: publish.retain,
         topic,
         expiry: properties.expiry,
@@ -136,7 +145,6 @@ pub(crate) fn read_and_write(version: Version, frame: &Frame<'_>) {
     assert_eq!(written.len(), delivery.size());
     assert_eq!(topic_of(&written), Some(topic));
     if publish.qos > 0 {
-        set_packet_id(&mut written, publish.packet_id);
         assert_eq!(packet_id_of(&written), Some(publish.packet_id));
     }
     let frame = cut(&written, u32::MAX).expect("sound").expect("whole");

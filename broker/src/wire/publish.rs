@@ -7,13 +7,13 @@ use super::{Fault, Frame, Version, frame_length, put_length};
 
 const PLAIN: u8 = 0x30;
 const RETAIN: u8 = 0x01;
-const QOS_1: u8 = 0x02;
+const QOS: u8 = 0x06;
 const DUPLICATE: u8 = 0x08;
 
 /// A message as its publisher sent it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Publish<'a> {
-    /// 0 or 1.
+    /// 0, 1 or 2.
     pub(crate) qos: u8,
     pub(crate) retain: bool,
     /// Not checked yet; empty when a topic alias stands for it.
@@ -34,16 +34,14 @@ impl<'a> Publish<'a> {
             0 if frame.first & DUPLICATE != 0 => {
                 return Err(Fault::Malformed("a QoS 0 message cannot be a duplicate"));
             }
-            0 | 1 => {}
-            // [MQTT-3.2.2-11]
-            2 => return Err(Fault::Qos),
+            0..=2 => {}
             // [MQTT-3.3.1-4]
             _ => return Err(Fault::Malformed("there is no QoS 3")),
         }
         let mut rest = frame.body;
         let topic = take_binary(&mut rest)?;
         let mut packet_id = 0;
-        if qos == 1 {
+        if qos != 0 {
             packet_id = take_packet_id(&mut rest)?;
         }
         let properties = match version {
@@ -107,8 +105,12 @@ fn put_topic(out: &mut Vec<u8>, topic: &str) {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Delivery<'a> {
     pub(crate) version: Version,
-    /// 0 or 1. With 1 the packet identifier is set later, by [`set_packet_id`].
+    /// 0, 1 or 2.
     pub(crate) qos: u8,
+    /// With QoS 1 and 2; 0 with QoS 0.
+    pub(crate) packet_id: u16,
+    /// True when it was sent before ([MQTT-3.3.1-1]).
+    pub(crate) duplicate: bool,
     pub(crate) retain: bool,
     pub(crate) topic: &'a str,
     /// Seconds that are left of the message's life.
@@ -135,7 +137,7 @@ impl Delivery<'_> {
                 length_size(length) + length
             }
         };
-        let packet_id = 2 * usize::from(self.qos);
+        let packet_id = if self.qos == 0 { 0 } else { 2 };
         2 + self.topic.len() + packet_id + properties + self.payload.len()
     }
 
@@ -147,12 +149,13 @@ impl Delivery<'_> {
 
     /// Appends the packet.
     pub(crate) fn put(&self, out: &mut Vec<u8>) {
-        let flags = (self.qos * QOS_1) | (u8::from(self.retain) * RETAIN);
+        let duplicate = u8::from(self.duplicate) * DUPLICATE;
+        let flags = duplicate | (self.qos << 1) | (u8::from(self.retain) * RETAIN);
         out.push(PLAIN | flags);
         put_length(out, self.body_length());
         put_topic(out, self.topic);
         if self.qos != 0 {
-            out.extend_from_slice(&[0, 0]);
+            out.extend_from_slice(&self.packet_id.to_be_bytes());
         }
         if self.version == Version::V5 {
             put_length(out, self.properties_length());
@@ -171,15 +174,9 @@ impl Delivery<'_> {
     }
 }
 
-/// Sets the packet identifier of a packet that [`Delivery::put`] wrote with QoS 1.
-pub(crate) fn set_packet_id(frame: &mut [u8], id: u16) {
-    let at = after_topic(frame);
-    frame[at..at + 2].copy_from_slice(&id.to_be_bytes());
-}
-
-/// The packet identifier of a PUBLISH that [`Delivery::put`] wrote with QoS 1.
+/// The packet identifier of a PUBLISH that [`Delivery::put`] wrote with QoS 1 or 2.
 pub(crate) fn packet_id_of(packet: &[u8]) -> Option<u16> {
-    if packet[0] >> 4 != 3 || packet[0] & QOS_1 == 0 {
+    if packet[0] >> 4 != 3 || packet[0] & QOS == 0 {
         return None;
     }
     let frame = &packet[..frame_length(packet)];
@@ -193,7 +190,7 @@ pub(crate) fn patch_expiry(frame: &mut [u8], version: Version, seconds: u32) {
     if version == Version::V311 {
         return;
     }
-    let packet_id = usize::from(frame[0] & QOS_1);
+    let packet_id = if frame[0] & QOS == 0 { 0 } else { 2 };
     let properties = after_topic(frame) + packet_id;
     let length = frame[properties..]
         .iter()
@@ -230,6 +227,8 @@ mod tests {
         Delivery {
             version,
             qos,
+            packet_id: if qos == 0 { 0 } else { 513 },
+            duplicate: qos == 2,
             retain: true,
             topic: "sensor/live",
             expiry: Some(60),
@@ -257,34 +256,31 @@ mod tests {
             (Version::V311, 1),
             (Version::V5, 0),
             (Version::V5, 1),
+            (Version::V311, 2),
+            (Version::V5, 2),
         ] {
-            let mut bytes = written(&delivery(version, qos));
-            if qos == 1 {
-                set_packet_id(&mut bytes, 513);
-            }
+            let bytes = written(&delivery(version, qos));
+            assert_eq!(bytes[0] & DUPLICATE != 0, qos == 2);
             let publish = read(version, &bytes).unwrap();
             assert_eq!((publish.qos, publish.retain), (qos, true));
             assert_eq!(
                 (publish.topic, publish.payload),
                 (&b"sensor/live"[..], &b"1170"[..])
             );
-            assert_eq!(publish.packet_id, u16::from(qos) * 513);
-            assert_eq!(packet_id_of(&bytes), (qos == 1).then_some(513));
+            assert_eq!(publish.packet_id, u16::from(qos != 0) * 513);
+            assert_eq!(packet_id_of(&bytes), (qos != 0).then_some(513));
             assert_eq!(topic_of(&bytes), Some("sensor/live"));
         }
     }
 
     #[test]
     fn the_expiry_can_be_set_when_the_packet_leaves() {
-        for qos in [0, 1] {
+        for qos in [0, 1, 2] {
             let delivery = Delivery {
                 ids: &[],
                 ..delivery(Version::V5, qos)
             };
             let mut bytes = written(&delivery);
-            if qos == 1 {
-                set_packet_id(&mut bytes, 1);
-            }
             patch_expiry(&mut bytes, Version::V5, 7);
             let properties = read(Version::V5, &bytes).unwrap().properties;
             let properties = PublishProperties::read(properties).unwrap();
@@ -309,12 +305,11 @@ mod tests {
 
     #[test]
     fn forbidden_publishes_are_faults() {
-        let cases: [(&[u8], Fault); 4] = [
+        let cases: [(&[u8], Fault); 3] = [
             (
                 &[0x32, 5, 0, 1, b'a', 0, 0],
                 Fault::Malformed("a packet identifier is never 0"),
             ),
-            (&[0x34, 5, 0, 1, b'a', 0, 1], Fault::Qos),
             (
                 &[0x36, 5, 0, 1, b'a', 0, 1],
                 Fault::Malformed("there is no QoS 3"),

@@ -6,6 +6,7 @@
 pub(crate) enum Reason {
     Success = 0x00,
     GrantedQos1 = 0x01,
+    GrantedQos2 = 0x02,
     NoSubscriptionExisted = 0x11,
     MalformedPacket = 0x81,
     ProtocolError = 0x82,
@@ -22,12 +23,12 @@ pub(crate) enum Reason {
     SessionTakenOver = 0x8E,
     TopicFilterInvalid = 0x8F,
     TopicNameInvalid = 0x90,
+    PacketIdNotFound = 0x92,
     ReceiveMaximumExceeded = 0x93,
     TopicAliasInvalid = 0x94,
     PacketTooLarge = 0x95,
     QuotaExceeded = 0x97,
     AdministrativeAction = 0x98,
-    QosNotSupported = 0x9B,
     NoSharedSubscriptions = 0x9E,
     ConnectionRateExceeded = 0x9F,
 }
@@ -59,7 +60,7 @@ impl Reason {
     /// The return code of a 3.1.1 SUBACK.
     pub(crate) fn subscribe_return_code(self) -> u8 {
         match self {
-            Self::Success | Self::GrantedQos1 => self.code(),
+            Self::Success | Self::GrantedQos1 | Self::GrantedQos2 => self.code(),
             _ => 0x80,
         }
     }

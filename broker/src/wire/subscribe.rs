@@ -2,7 +2,7 @@
 //! client sends.
 
 use super::publish::take_packet_id;
-use super::{Fault, Version};
+use super::{Fault, PacketKind, Version};
 use mqtt_protocol_core::mqtt::packet::{Property, SubEntry, v3_1_1, v5_0};
 use mqtt_protocol_core::mqtt::result_code::DisconnectReasonCode;
 use std::num::NonZero;
@@ -160,21 +160,41 @@ pub(crate) fn packet_id(body: &[u8]) -> Result<u16, Fault> {
     take_packet_id(&mut rest)
 }
 
-/// Reads the identifier that a PUBACK acknowledges. Whatever reason it gives, the message is no
-/// longer in flight.
-pub(crate) fn acknowledged(version: Version, body: &[u8]) -> Result<u16, Fault> {
-    let id = packet_id(body)?;
-    match version {
-        _ if body.len() == 2 => {}
-        Version::V311 => return Err(Fault::Malformed("the PUBACK has bytes after its end")),
-        Version::V5 => {
-            let (_, read) = v5_0::Puback::parse(body)?;
-            if read != body.len() {
-                return Err(Fault::Malformed("the PUBACK has bytes after its end"));
-            }
+/// What a PUBACK, PUBREC, PUBREL or PUBCOMP says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Acknowledgement {
+    pub(crate) packet_id: u16,
+    /// True when its reason is that something failed (5.0 only).
+    pub(crate) failed: bool,
+}
+
+impl Acknowledgement {
+    /// Reads the packet after its fixed header.
+    pub(crate) fn read(version: Version, kind: PacketKind, body: &[u8]) -> Result<Self, Fault> {
+        let packet_id = packet_id(body)?;
+        if body.len() == 2 {
+            let failed = false;
+            return Ok(Self { packet_id, failed });
         }
+        if version == Version::V311 {
+            return Err(Fault::Malformed(
+                "an acknowledgement has bytes after its end",
+            ));
+        }
+        let read = match kind {
+            PacketKind::PublishReceived => v5_0::Pubrec::parse(body)?.1,
+            PacketKind::PublishRelease => v5_0::Pubrel::parse(body)?.1,
+            PacketKind::PublishComplete => v5_0::Pubcomp::parse(body)?.1,
+            _ => v5_0::Puback::parse(body)?.1,
+        };
+        if read != body.len() {
+            return Err(Fault::Malformed(
+                "an acknowledgement has bytes after its end",
+            ));
+        }
+        let failed = body[2] >= 0x80;
+        Ok(Self { packet_id, failed })
     }
-    Ok(id)
 }
 
 /// How a client takes leave.

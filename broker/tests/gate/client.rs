@@ -393,6 +393,11 @@ impl Client {
         packet(first, &body)
     }
 
+    /// The packet identifier that was used last.
+    pub(crate) fn last_id(&self) -> u16 {
+        self.next_id
+    }
+
     pub(crate) async fn acknowledge(&mut self, message: &Message) {
         let id = message.id.expect("QoS 1").to_be_bytes();
         self.send(&packet(0x40, &id)).await;

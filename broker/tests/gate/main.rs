@@ -6,6 +6,7 @@ mod stage;
 mod wire;
 
 mod connecting;
+mod exactly_once;
 mod floods;
 mod interoperability;
 mod leases;

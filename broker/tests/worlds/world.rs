@@ -720,13 +720,21 @@ impl World<'_> {
 
     /// PUBREL.
     fn released(&mut self, who: Who, id: u16) -> Result<(), Broken> {
+        let now = self.table.now;
         let peer = &mut self.peers[who];
         let place = peer
             .incoming
             .iter()
             .position(|it| it.id == id && it.qos == 2);
+        // A message that must not be sent again is released instead: its identifier gets free.
+        let is_over = |it: &Incoming| {
+            let message = &self.messages[it.number as usize];
+            !peer.may_read(message.topic, now)
+        };
         match place {
-            Some(place) if peer.incoming[place].recorded => peer.answered(place),
+            Some(place) if peer.incoming[place].recorded || is_over(&peer.incoming[place]) => {
+                peer.answered(place);
+            }
             None if peer.may_be_released_again(id) => {}
             _ => return Err(broken!("[MQTT-4.3.3-4] PUBREL {id} without PUBREC")),
         }

@@ -1,0 +1,502 @@
+//! Messages with QoS 1 and 2 for one client, in their order, until the client has them (MQTT 5.0
+//! §4.3, §4.4, §4.6).
+//!
+//! Every message has a *sequence*, counted from 1 without a gap. Its packet identifier follows
+//! from the sequence alone, so that a message is sent again under the identifier that it had
+//! ([MQTT-4.4.0-1]) also after a restart that remembers nothing but the sequence.
+//!
+//! ```text
+//! first             next                       end
+//!   │ sent, released │ waiting                  │
+//!   └── in flight ───┴── not in this connection ┘
+//! ```
+
+use crate::message::StoredMessage;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use tanglegate_core::Timestamp;
+
+/// Identifiers are 1 to 65,535 (MQTT 5.0 §2.2.1).
+const IDENTIFIERS: u64 = 0xFFFF;
+/// What a queued message costs besides its own bytes.
+const OVERHEAD: usize = 64;
+
+/// A message for one client.
+#[derive(Debug, Clone)]
+pub(crate) struct Queued {
+    pub(crate) message: StoredMessage,
+    /// 1 or 2.
+    pub(crate) qos: u8,
+    pub(crate) retain: bool,
+    /// Identifiers of the subscriptions that it is delivered for; `None` without any.
+    pub(crate) ids: Option<Arc<[u32]>>,
+    /// Exclusive end of the right to read it.
+    pub(crate) until: Timestamp,
+}
+
+impl Queued {
+    /// Why it must not be sent at `now`, if it must not.
+    fn over_at(&self, now: Timestamp) -> Option<Unsent> {
+        if now >= self.until {
+            Some(Unsent::Ended)
+        } else if now >= self.message.expires() {
+            Some(Unsent::Expired)
+        } else {
+            None
+        }
+    }
+}
+
+/// How far a message is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Not handed to this connection.
+    Waiting,
+    /// Handed over, unacknowledged.
+    Sent,
+    /// QoS 2: the client has it, and is to give the identifier free.
+    Released,
+    /// Nothing is left to do.
+    Done,
+}
+
+#[derive(Debug)]
+struct Entry {
+    /// `None` once nobody needs it any more.
+    queued: Option<Queued>,
+    qos: u8,
+    stage: Stage,
+    /// An earlier connection was handed it.
+    again: bool,
+}
+
+/// The line.
+#[derive(Debug)]
+pub(super) struct Line {
+    entries: VecDeque<Entry>,
+    /// Sequence of the first entry.
+    first: u64,
+    /// Sequence of the first message that this connection has not been handed.
+    next: u64,
+    /// All sequences below it were handed to some connection.
+    sent_below: u64,
+    /// In flight: how many, and how many there may be.
+    flying: u16,
+    window: u16,
+    /// Bytes of the messages that are held.
+    bytes: usize,
+    /// True when messages are held until they are acknowledged: the session may outlive its
+    /// connection, and sends them again.
+    holds: bool,
+}
+
+/// What is to be sent next.
+#[derive(Debug)]
+pub(crate) enum Turn {
+    /// This message, under this identifier.
+    Message {
+        /// The message.
+        queued: Queued,
+        /// Its packet identifier.
+        id: u16,
+        /// True when it was sent before.
+        again: bool,
+    },
+    /// A PUBREL for this identifier.
+    Release(u16),
+}
+
+/// Why a message is not sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unsent {
+    /// The right to read it has ended.
+    Ended,
+    /// It has expired.
+    Expired,
+}
+
+#[allow(dead_code, reason = "for sessions that outlive their connection")]
+impl Line {
+    /// An empty line for at most `window` messages in flight, at least 1.
+    pub(super) fn new(window: u16, holds: bool) -> Self {
+        Self {
+            entries: VecDeque::new(),
+            first: 1,
+            next: 1,
+            sent_below: 1,
+            flying: 0,
+            window: window.max(1),
+            bytes: 0,
+            holds,
+        }
+    }
+
+    /// Another connection serves the client: what is in flight is to be sent again.
+    pub(super) fn start_again(&mut self, window: u16, holds: bool) {
+        for entry in &mut self.entries {
+            if entry.stage == Stage::Sent && entry.queued.is_none() {
+                entry.stage = Stage::Done;
+            }
+        }
+        (self.next, self.flying) = (self.first, 0);
+        (self.window, self.holds) = (window.max(1), holds);
+    }
+
+    /// Messages that are not done.
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Bytes that the messages take, with what it takes to keep them.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Bytes that a message would take.
+    pub(super) fn cost(message: &StoredMessage) -> usize {
+        OVERHEAD + message.len()
+    }
+
+    /// Adds a message at the end; returns its sequence.
+    pub(super) fn push(&mut self, queued: Queued) -> u64 {
+        self.bytes += Self::cost(&queued.message);
+        self.entries.push_back(Entry {
+            qos: queued.qos,
+            queued: Some(queued),
+            stage: Stage::Waiting,
+            again: false,
+        });
+        self.first + self.entries.len() as u64 - 1
+    }
+
+    /// True when [`Line::turn`] has something.
+    pub(super) fn has_turn(&self) -> bool {
+        self.next < self.end() && self.may_fly()
+    }
+
+    /// Takes the next message that may be sent at `now`. What must not be sent any more is given
+    /// to `unsent` and left out.
+    pub(super) fn turn(&mut self, now: Timestamp, mut unsent: impl FnMut(Unsent)) -> Option<Turn> {
+        while self.has_turn() {
+            let sequence = self.next;
+            self.next += 1;
+            let again = sequence < self.sent_below;
+            self.sent_below = self.sent_below.max(self.next);
+            let entry = self.entry(sequence);
+            let over = entry.queued.as_ref().and_then(|it| it.over_at(now));
+            match (entry.stage, over) {
+                (Stage::Done, _) => {}
+                (Stage::Released, _) => {
+                    self.flying += 1;
+                    return Some(Turn::Release(id_of(sequence)));
+                }
+                (_, None) => return Some(self.send(sequence, again)),
+                (_, Some(over)) => {
+                    unsent(over);
+                    if self.give_up(sequence, again) {
+                        self.flying += 1;
+                        return Some(Turn::Release(id_of(sequence)));
+                    }
+                }
+            }
+            self.trim();
+        }
+        None
+    }
+
+    fn send(&mut self, sequence: u64, again: bool) -> Turn {
+        self.flying += 1;
+        let holds = self.holds;
+        let entry = self.entry(sequence);
+        (entry.stage, entry.again) = (Stage::Sent, again);
+        let queued = if holds {
+            entry.queued.clone()
+        } else {
+            entry.queued.take()
+        };
+        let queued = queued.expect("a message that waits is held");
+        if !holds {
+            self.bytes -= Self::cost(&queued.message);
+        }
+        Turn::Message {
+            queued,
+            id: id_of(sequence),
+            again,
+        }
+    }
+
+    /// A message is not to be sent. The client may wait for the end of a QoS 2 message that it
+    /// got before; then a PUBREL is due, and this is true.
+    fn give_up(&mut self, sequence: u64, again: bool) -> bool {
+        let release = again && self.entry(sequence).qos == 2;
+        if release {
+            self.release(sequence);
+        } else {
+            self.finish(sequence);
+        }
+        release
+    }
+
+    /// A PUBACK came. False when no QoS 1 message is in flight under the identifier.
+    pub(super) fn acknowledged(&mut self, id: u16) -> bool {
+        self.close(id, |entry| entry.qos == 1 && entry.stage == Stage::Sent)
+    }
+
+    /// A PUBREC came: a PUBREL is due. False when no QoS 2 message is in flight under the
+    /// identifier.
+    pub(super) fn received(&mut self, id: u16) -> bool {
+        match self.in_flight(id) {
+            Some(sequence) if self.entry(sequence).qos == 2 => {
+                self.release(sequence);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// A PUBREC came that says that the message is not wanted ([MQTT-4.3.3-4] has no PUBREL
+    /// then).
+    pub(super) fn refused(&mut self, id: u16) -> bool {
+        self.close(id, |entry| entry.qos == 2 && entry.stage == Stage::Sent)
+    }
+
+    /// A PUBCOMP came.
+    pub(super) fn completed(&mut self, id: u16) -> bool {
+        self.close(id, |entry| entry.stage == Stage::Released)
+    }
+
+    /// A message that was taken has not been handed over, and never will be. True when a PUBREL
+    /// is to be sent instead.
+    pub(super) fn dropped(&mut self, id: u16) -> bool {
+        let Some(sequence) = self.in_flight(id) else {
+            return false;
+        };
+        let again = self.entry(sequence).again;
+        let release = self.give_up(sequence, again);
+        if !release {
+            self.flying -= 1;
+            self.trim();
+        }
+        release
+    }
+
+    /// Looks the end of the right of every message up again. Messages that were never sent, and
+    /// whose right has ended at `now`, are dropped; returns how many.
+    pub(super) fn review(&mut self, until_of: impl Fn(&str) -> Timestamp, now: Timestamp) -> u64 {
+        let mut ended = 0;
+        for entry in &mut self.entries {
+            let Some(queued) = &mut entry.queued else {
+                continue;
+            };
+            queued.until = until_of(queued.message.topic());
+            if now >= queued.until && entry.stage == Stage::Waiting {
+                self.bytes -= Self::cost(&queued.message);
+                (entry.queued, entry.stage) = (None, Stage::Done);
+                ended += 1;
+            }
+        }
+        self.trim();
+        ended
+    }
+
+    fn end(&self) -> u64 {
+        self.first + self.entries.len() as u64
+    }
+
+    /// True when one more may be in flight ([MQTT-3.3.4-9]), under an identifier of its own.
+    fn may_fly(&self) -> bool {
+        self.flying < self.window && self.next - self.first < IDENTIFIERS
+    }
+
+    fn entry(&mut self, sequence: u64) -> &mut Entry {
+        let at = usize::try_from(sequence - self.first).expect("within the line");
+        &mut self.entries[at]
+    }
+
+    /// The sequence that this connection knows under an identifier.
+    fn in_flight(&self, id: u16) -> Option<u64> {
+        let place = u64::from(id).checked_sub(1)?;
+        let ahead = (place + IDENTIFIERS - (self.first - 1) % IDENTIFIERS) % IDENTIFIERS;
+        let sequence = self.first + ahead;
+        let entry = self.entries.get(usize::try_from(ahead).ok()?)?;
+        let flies = sequence < self.next && matches!(entry.stage, Stage::Sent | Stage::Released);
+        flies.then_some(sequence)
+    }
+
+    fn close(&mut self, id: u16, is_due: impl FnOnce(&Entry) -> bool) -> bool {
+        let Some(sequence) = self.in_flight(id) else {
+            return false;
+        };
+        if !is_due(self.entry(sequence)) {
+            return false;
+        }
+        self.flying -= 1;
+        self.finish(sequence);
+        self.trim();
+        true
+    }
+
+    fn release(&mut self, sequence: u64) {
+        self.forget_message(sequence);
+        self.entry(sequence).stage = Stage::Released;
+    }
+
+    fn finish(&mut self, sequence: u64) {
+        self.forget_message(sequence);
+        self.entry(sequence).stage = Stage::Done;
+    }
+
+    fn forget_message(&mut self, sequence: u64) {
+        if let Some(gone) = self.entry(sequence).queued.take() {
+            self.bytes -= Self::cost(&gone.message);
+        }
+    }
+
+    /// Forgets what is done, from the front on.
+    fn trim(&mut self) {
+        while self
+            .entries
+            .front()
+            .is_some_and(|it| it.stage == Stage::Done)
+        {
+            self.entries.pop_front();
+            self.first += 1;
+        }
+        self.next = self.next.max(self.first);
+        if self.entries.is_empty() && self.entries.capacity() > 64 {
+            self.entries = VecDeque::new();
+        }
+    }
+}
+
+/// The packet identifier of a sequence.
+fn id_of(sequence: u64) -> u16 {
+    u16::try_from((sequence - 1) % IDENTIFIERS).expect("below 65,535") + 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn queued(qos: u8, until: u64) -> Queued {
+        Queued {
+            message: StoredMessage::new("t", &[], b"x", Timestamp(100)),
+            qos,
+            retain: false,
+            ids: None,
+            until: Timestamp(until),
+        }
+    }
+
+    /// What is sent at `now`: identifiers, `!` for a PUBREL, `+` for a message sent again.
+    fn sent(line: &mut Line, now: u64) -> Vec<String> {
+        let turns = std::iter::from_fn(|| line.turn(Timestamp(now), |_| {}));
+        let shown = |turn| match turn {
+            Turn::Release(id) => format!("!{id}"),
+            Turn::Message { id, again, .. } => format!("{}{id}", if again { "+" } else { "" }),
+        };
+        turns.map(shown).collect()
+    }
+
+    #[test]
+    fn no_more_fly_than_the_receive_maximum_in_whatever_order_they_are_acknowledged() {
+        // [MQTT-3.3.4-9]
+        let mut line = Line::new(2, true);
+        for _ in 0..5 {
+            line.push(queued(1, 99));
+        }
+        assert_eq!(sent(&mut line, 0), ["1", "2"]);
+        assert!(!line.acknowledged(3), "not in flight yet");
+        assert!(!line.acknowledged(0));
+        assert!(line.acknowledged(2));
+        assert!(!line.acknowledged(2), "only once");
+        assert_eq!(sent(&mut line, 0), ["3"]);
+        assert!(line.acknowledged(1));
+        assert_eq!(sent(&mut line, 0), ["4"]);
+        assert_eq!(line.len(), 3);
+    }
+
+    #[test]
+    fn a_new_connection_gets_what_was_in_flight_again_in_order_and_under_the_same_identifiers() {
+        // [MQTT-4.4.0-1], [MQTT-3.3.1-1], [MQTT-4.6.0-1]
+        let mut line = Line::new(9, true);
+        let _ = [1, 2, 2, 1].map(|qos| line.push(queued(qos, 99)));
+        line.turn(Timestamp(0), |_| {});
+        assert_eq!(sent(&mut line, 0), ["2", "3", "4"]);
+        assert!(line.received(3));
+        line.push(queued(1, 99));
+        line.start_again(9, true);
+        assert_eq!(sent(&mut line, 0), ["+1", "+2", "!3", "+4", "5"]);
+        assert!(line.completed(3) && !line.completed(2));
+    }
+
+    #[test]
+    fn qos_2_takes_four_steps_and_qos_1_two() {
+        // [MQTT-4.3.2-3], [MQTT-4.3.3-3] to [MQTT-4.3.3-6]
+        let mut line = Line::new(9, false);
+        let _ = [1, 2, 2].map(|qos| line.push(queued(qos, 99)));
+        sent(&mut line, 0);
+        assert_eq!(
+            line.bytes(),
+            0,
+            "a session that ends with its connection holds nothing"
+        );
+        assert!(!line.received(1) && !line.acknowledged(2) && !line.completed(2));
+        assert!(line.acknowledged(1) && line.received(2) && line.received(2));
+        assert!(line.refused(3), "the client does not want it");
+        assert!(line.completed(2));
+        assert_eq!((line.len(), line.flying), (0, 0));
+    }
+
+    #[test]
+    fn what_must_not_be_sent_is_left_out_and_holds_no_place() {
+        let mut line = Line::new(1, true);
+        let _ = [5, 99, 99].map(|until| line.push(queued(1, until)));
+        let mut unsent = vec![];
+        let turn = line.turn(Timestamp(5), |why| unsent.push(why));
+        assert!(matches!(turn, Some(Turn::Message { id: 2, .. })));
+        assert_eq!(unsent, [Unsent::Ended]);
+        assert!(line.acknowledged(2));
+        assert!(line.turn(Timestamp(100), |why| unsent.push(why)).is_none());
+        assert_eq!((unsent[1], line.len(), line.bytes()), (Unsent::Ended, 0, 0));
+    }
+
+    #[test]
+    fn a_qos_2_message_that_the_client_may_have_is_released_when_its_right_has_ended() {
+        let mut line = Line::new(9, true);
+        line.push(queued(2, 5));
+        assert_eq!(sent(&mut line, 0), ["1"]);
+        line.start_again(9, true);
+        assert_eq!(sent(&mut line, 5), ["!1"]);
+        assert!(line.completed(1) && line.len() == 0);
+        // Or when it ends on its way to the socket.
+        line.push(queued(2, 9));
+        sent(&mut line, 0);
+        line.start_again(9, true);
+        assert_eq!(sent(&mut line, 0), ["+2"]);
+        assert!(line.dropped(2) && line.completed(2));
+        line.push(queued(2, 9));
+        sent(&mut line, 0);
+        assert!(!line.dropped(3), "the client has never seen it");
+        assert_eq!((line.len(), line.flying), (0, 0));
+    }
+
+    #[test]
+    fn identifiers_go_round_without_zero_and_without_two_in_flight() {
+        let mut line = Line::new(u16::MAX, true);
+        for _ in 0..70_000 {
+            line.push(queued(1, 99));
+        }
+        let ids = sent(&mut line, 0);
+        assert_eq!(ids.len(), 65_535);
+        assert!(!ids.contains(&"0".to_owned()));
+        let (first, second) = (ids[0].parse().unwrap(), ids[1].parse().unwrap());
+        assert!(line.acknowledged(second));
+        assert!(
+            sent(&mut line, 0).is_empty(),
+            "the next one still has the first one's"
+        );
+        assert!(line.acknowledged(first));
+        assert_eq!(sent(&mut line, 0), ["1", "2"]);
+    }
+}
