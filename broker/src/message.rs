@@ -19,12 +19,10 @@ const HEAD: usize = 15;
 pub(crate) struct StoredMessage(Arc<[u8]>);
 
 /// Bytes that are no stored message.
-#[allow(dead_code, reason = "for sessions that outlive their connection")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the bytes of a stored message are damaged, or were written by another version")]
 pub(crate) struct DamagedMessage;
 
-#[allow(dead_code, reason = "for sessions that outlive their connection")]
 impl StoredMessage {
     /// A message on `topic` that expires at `expires` ([`Timestamp::FOREVER`]: never).
     /// `properties` are those that are forwarded, as bytes of the wire.

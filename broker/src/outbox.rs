@@ -5,10 +5,11 @@ mod line;
 mod model;
 mod packets;
 
-pub(crate) use line::Queued;
+pub(crate) use line::{Keep, Queued};
 pub(crate) use packets::{Bounds, Dropped, HandedOver, Next, Packets};
 
 use crate::session::Order;
+use crate::store::{Mark, RestoredMessage};
 use crate::wire::{Answer, Delivery, Version, acknowledge};
 use line::{Line, Turn, Unsent};
 use parking_lot::{Mutex, MutexGuard};
@@ -67,13 +68,13 @@ pub(crate) struct Terms {
 }
 
 impl Outbox {
-    /// An outbox for `limit` bytes and `in_flight` QoS 1 and 2 messages at a time. `holds` them
-    /// until they are acknowledged when the session may outlive its connection.
-    pub(crate) fn new(limit: usize, in_flight: u16, holds: bool) -> Self {
+    /// An outbox for `limit` bytes and `in_flight` QoS 1 and 2 messages at a time. With `keep`,
+    /// these survive the server.
+    pub(crate) fn new(limit: usize, in_flight: u16, keep: Option<Keep>) -> Self {
         Self {
             queue: Mutex::new(Queue {
                 ready: Packets::default(),
-                line: Line::new(in_flight, holds),
+                line: Line::new(in_flight, keep),
                 limit,
                 taken: 0,
                 waker: None,
@@ -132,6 +133,17 @@ impl Queue {
         self.ready = Packets::default();
         (self.connected, self.blocked) = (false, false);
         (self.taken, self.waker, self.order) = (0, None, None);
+    }
+
+    /// Brings back what was kept over the end of the server; see [`Line::restore`].
+    pub(crate) fn restore(&mut self, messages: Vec<RestoredMessage>, sent_below: u64) {
+        self.line.restore(messages, sent_below);
+    }
+
+    /// What has to be safe before a publisher is told that his message was taken, or a client
+    /// that its answer was.
+    pub(crate) fn mark(&self) -> Mark {
+        self.line.mark()
     }
 
     /// Bytes that still fit.
@@ -230,6 +242,7 @@ impl Queue {
                 }
             }
         }
+        self.line.record_sent();
         self.taken = packets.len();
     }
 
@@ -323,6 +336,13 @@ mod tests {
         packet_bytes: 1_000,
     };
 
+    /// An outbox for one message in flight, held until it is acknowledged.
+    fn held(limit: usize) -> Outbox {
+        let outbox = Outbox::new(limit, 1, None);
+        outbox.lock().connect(1, true);
+        outbox
+    }
+
     fn queued(payload: &[u8], until: u64) -> Queued {
         Queued {
             message: StoredMessage::new("t", &[], payload, Timestamp::FOREVER),
@@ -348,7 +368,7 @@ mod tests {
     #[test]
     fn the_bound_covers_what_waits_and_what_was_taken() {
         let cost = Line::cost(&queued(b"x", 9).message);
-        let outbox = Outbox::new(2 * cost, 1, true);
+        let outbox = held(2 * cost);
         let mut queue = outbox.lock();
         assert_eq!(queue.push_queued(queued(b"x", 9)), Pushed::Queued);
         assert_eq!(
@@ -365,7 +385,7 @@ mod tests {
 
     #[test]
     fn qos_1_waits_for_the_window_and_keeps_its_order() {
-        let outbox = Outbox::new(1_000, 1, false);
+        let outbox = Outbox::new(1_000, 1, None);
         let mut queue = outbox.lock();
         let _ = [b"1", b"2", b"3"].map(|it| queue.push_queued(queued(it, 9)));
         assert_eq!(ready(&mut queue, 0), [0x32, 6, 0, 1, b't', 0, 1, b'1']);
@@ -376,7 +396,7 @@ mod tests {
 
     #[test]
     fn a_message_dropped_for_its_end_does_not_hold_its_place_in_the_window() {
-        let outbox = Outbox::new(1_000, 1, true);
+        let outbox = held(1_000);
         let mut queue = outbox.lock();
         queue.push_queued(queued(b"1", 5));
         queue.push_queued(queued(b"2", 9));
@@ -393,7 +413,7 @@ mod tests {
     #[test]
     fn a_message_that_is_too_large_for_the_client_is_left_out() {
         // [MQTT-3.1.2-24], [MQTT-3.1.2-25]
-        let outbox = Outbox::new(10_000, 1, true);
+        let outbox = held(10_000);
         let mut queue = outbox.lock();
         queue.push_queued(queued(&[0; 1_000], 9));
         queue.push_queued(queued(b"2", 9));
@@ -404,7 +424,7 @@ mod tests {
 
     #[test]
     fn for_a_client_that_is_away_only_qos_1_and_2_are_kept() {
-        let outbox = Outbox::new(1_000, 9, true);
+        let outbox = held(1_000);
         outbox.lock().disconnect();
         outbox.order(Order::Suspended);
         let mut queue = outbox.lock();
@@ -422,7 +442,7 @@ mod tests {
 
     #[test]
     fn the_first_order_stands() {
-        let outbox = Outbox::new(10, 1, false);
+        let outbox = Outbox::new(10, 1, None);
         outbox.order(Order::Suspended);
         outbox.order(Order::ShuttingDown);
         assert_eq!(outbox.lock().ordered(), Some(Order::Suspended));

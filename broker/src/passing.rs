@@ -21,13 +21,15 @@ impl Context {
         &self,
         shard: usize,
         record: Vec<u8>,
-        receipt: Option<Receipt>,
+        receipt: Option<Box<Receipt>>,
     ) -> Result<(), LogStopped> {
         if record.len() <= AT_ONCE {
             let now = self.clock.now();
-            if serve_at_once(&self.shards, &record, now, || self.log.is_idle()) {
+            if let Some(mark) = serve_at_once(&self.shards, &record, now, || self.log.is_idle()) {
                 self.counters.served_at_once.one();
-                receipt.into_iter().for_each(Receipt::confirm);
+                if let Some(receipt) = receipt {
+                    receipt.recorded(mark);
+                }
                 return Ok(());
             }
         }

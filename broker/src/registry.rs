@@ -390,7 +390,7 @@ mod tests {
     fn session(session: u64) -> Arc<Handle> {
         let retained = Arc::new(Retained::new(1, 1));
         let shard = Arc::new(Shard::new(0, retained, Arc::<Counters>::default()));
-        let outbox = Arc::new(Outbox::new(100, 1, true));
+        let outbox = Arc::new(Outbox::new(100, 1, None));
         let slot = shard.attach(session, Arc::clone(&outbox), Version::V5, 100);
         let handle = Handle::new(session, None, "x".into(), outbox, (shard, slot), None);
         handle.connect(None, Waker::noop().clone());

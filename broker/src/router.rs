@@ -7,6 +7,7 @@
 
 use crate::record::{Record, set_ticket};
 use crate::session::Receipt;
+use crate::store::Mark;
 use parking_lot::Mutex;
 use rumqttd::local::{LinkError, LinkRx, LinkTx};
 use rumqttd::{Broker, Config, Notification, RouterConfig};
@@ -74,8 +75,9 @@ struct Ticket {
     share: u32,
     /// How many shards have yet to read it.
     readers: usize,
-    /// Who waits for that.
-    receipt: Option<Receipt>,
+    /// Who waits for that, and what they have recorded.
+    receipt: Option<Box<Receipt>>,
+    mark: Mark,
 }
 
 /// Starts the log with room for `bytes` on their way to `shards` readers.
@@ -127,7 +129,7 @@ impl Log {
         &self,
         shard: usize,
         mut record: Vec<u8>,
-        receipt: Option<Receipt>,
+        receipt: Option<Box<Receipt>>,
     ) -> Result<(), LogStopped> {
         let size = u32::try_from(record.len() + OVERHEAD).unwrap_or(u32::MAX);
         let share = size.clamp(self.flow.least, self.flow.total);
@@ -161,7 +163,7 @@ impl Log {
 }
 
 impl Flow {
-    fn open_ticket(&self, share: u32, receipt: Option<Receipt>) -> u64 {
+    fn open_ticket(&self, share: u32, receipt: Option<Box<Receipt>>) -> u64 {
         let mut tickets = self.tickets.lock();
         tickets.last += 1;
         let ticket = tickets.last;
@@ -169,24 +171,32 @@ impl Flow {
             share,
             readers: self.readers,
             receipt,
+            mark: Mark::default(),
         };
         tickets.open.insert(ticket, open);
         ticket
     }
 
-    fn close_ticket(&self, ticket: u64) {
+    fn close_ticket(&self, ticket: u64, mark: Mark) {
         let mut tickets = self.tickets.lock();
         let Some(open) = tickets.open.get_mut(&ticket) else {
             return;
         };
+        open.mark = open.mark.max(mark);
         open.readers -= 1;
         if open.readers == 0 {
             let read = tickets.open.remove(&ticket);
             drop(tickets);
-            if let Some(Ticket { share, receipt, .. }) = read {
+            if let Some(read) = read {
+                let Ticket {
+                    share,
+                    receipt,
+                    mark,
+                    ..
+                } = read;
                 self.granted.add_permits(share as usize);
                 if let Some(receipt) = receipt {
-                    receipt.confirm();
+                    receipt.recorded(mark);
                 }
             }
         }
@@ -228,8 +238,9 @@ impl LogReader {
     }
 
     /// Tells that the record was read: its share of the log is free again once all have.
-    pub(crate) fn done(&self, record: &Record) {
-        self.flow.close_ticket(record.ticket());
+    /// `mark` is what was recorded of it.
+    pub(crate) fn done(&self, record: &Record, mark: Mark) {
+        self.flow.close_ticket(record.ticket(), mark);
     }
 }
 
@@ -281,7 +292,7 @@ mod tests {
         let reading = tokio::spawn(async move {
             for _ in 0..3_000 {
                 let record = read(&mut quick).await;
-                quick.done(&record);
+                quick.done(&record, Mark::default());
             }
         });
         tokio::time::sleep(std::time::Duration::from_millis(200)).await;
@@ -295,7 +306,7 @@ mod tests {
                 .next()
                 .unwrap();
             assert_eq!(payload[..4], number.to_le_bytes());
-            lagging.done(&record);
+            lagging.done(&record, Mark::default());
         }
         publishing.await.unwrap();
         reading.await.unwrap();
@@ -315,7 +326,7 @@ mod tests {
         for _ in 0..3 {
             let record = read(&mut reader).await;
             assert_eq!(runs(record.bytes()).map(|it| it.count).sum::<u32>(), 1);
-            reader.done(&record);
+            reader.done(&record, Mark::default());
         }
         publishing.await.unwrap();
     }

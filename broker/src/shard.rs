@@ -230,8 +230,8 @@ impl Shard {
                 }
                 Err(stopped) => return stopped,
             };
-            self.serve_record(&record, clock.now());
-            reader.done(&record);
+            let mark = self.serve_record(&record, clock.now());
+            reader.done(&record, mark);
             read += record.bytes().len();
             if read >= TURN {
                 read = 0;

@@ -12,6 +12,7 @@
 //! ```
 
 use crate::message::StoredMessage;
+use crate::store::{Change, Mark, RestoredMessage, Store};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use tanglegate_core::Timestamp;
@@ -45,6 +46,13 @@ impl Queued {
             None
         }
     }
+}
+
+/// Where a session's messages are kept, so that they survive the server.
+#[derive(Debug)]
+pub(crate) struct Keep {
+    pub(crate) store: Store,
+    pub(crate) session: u64,
 }
 
 /// How far a message is.
@@ -88,6 +96,11 @@ pub(super) struct Line {
     /// True when messages are held until they are acknowledged: the session may outlive its
     /// connection, and sends them again.
     holds: bool,
+    keep: Option<Keep>,
+    /// The last change that was recorded.
+    mark: Mark,
+    /// What was recorded of `sent_below`.
+    sent_recorded: u64,
 }
 
 /// What is to be sent next.
@@ -115,10 +128,9 @@ pub(crate) enum Unsent {
     Expired,
 }
 
-#[allow(dead_code, reason = "for sessions that outlive their connection")]
 impl Line {
     /// An empty line for at most `window` messages in flight, at least 1.
-    pub(super) fn new(window: u16, holds: bool) -> Self {
+    pub(super) fn new(window: u16, keep: Option<Keep>) -> Self {
         Self {
             entries: VecDeque::new(),
             first: 1,
@@ -127,7 +139,68 @@ impl Line {
             flying: 0,
             window: window.max(1),
             bytes: 0,
-            holds,
+            holds: keep.is_some(),
+            keep,
+            mark: Mark::default(),
+            sent_recorded: 1,
+        }
+    }
+
+    /// Brings back what was kept, into a line that is empty still. The right to read a message
+    /// is looked up before it is sent.
+    pub(super) fn restore(&mut self, messages: Vec<RestoredMessage>, sent_below: u64) {
+        let first = messages.first().map(|it| it.sequence);
+        self.first = first.unwrap_or(sent_below).max(1);
+        (self.next, self.sent_below) = (self.first, sent_below.max(self.first));
+        self.sent_recorded = self.sent_below;
+        for restored in messages {
+            // Those in between are done, and hold their places.
+            while self.end() < restored.sequence {
+                self.entries.push_back(Entry {
+                    queued: None,
+                    qos: 1,
+                    stage: Stage::Done,
+                    again: false,
+                });
+            }
+            let queued = restored.message.map(|message| Queued {
+                message,
+                qos: restored.qos,
+                retain: restored.retain,
+                ids: (!restored.ids.is_empty()).then(|| restored.ids.into()),
+                until: Timestamp(0),
+            });
+            self.bytes += queued.as_ref().map_or(0, |it| Self::cost(&it.message));
+            self.entries.push_back(Entry {
+                qos: restored.qos,
+                stage: match (&queued, restored.sequence < self.sent_below) {
+                    (None, _) => Stage::Released,
+                    (Some(_), true) => Stage::Sent,
+                    (Some(_), false) => Stage::Waiting,
+                },
+                queued,
+                again: false,
+            });
+        }
+    }
+
+    /// What has to be safe before anybody relies on the last change.
+    pub(super) fn mark(&self) -> Mark {
+        self.mark
+    }
+
+    fn record(&mut self, change: impl FnOnce(u64) -> Change) {
+        if let Some(Keep { store, session }) = &self.keep {
+            self.mark = store.record(change(*session));
+        }
+    }
+
+    /// Records up to where messages were handed to a connection.
+    pub(super) fn record_sent(&mut self) {
+        if self.sent_recorded < self.sent_below {
+            self.sent_recorded = self.sent_below;
+            let below = self.sent_below;
+            self.record(|session| Change::Sent { session, below });
         }
     }
 
@@ -143,6 +216,7 @@ impl Line {
     }
 
     /// Messages that are not done.
+    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.entries.len()
     }
@@ -160,13 +234,22 @@ impl Line {
     /// Adds a message at the end; returns its sequence.
     pub(super) fn push(&mut self, queued: Queued) -> u64 {
         self.bytes += Self::cost(&queued.message);
+        let sequence = self.end();
+        self.record(|session| Change::Queue {
+            session,
+            sequence,
+            qos: queued.qos,
+            retain: queued.retain,
+            ids: queued.ids.as_deref().unwrap_or_default().into(),
+            message: queued.message.clone(),
+        });
         self.entries.push_back(Entry {
             qos: queued.qos,
             queued: Some(queued),
             stage: Stage::Waiting,
             again: false,
         });
-        self.first + self.entries.len() as u64 - 1
+        sequence
     }
 
     /// True when [`Line::turn`] has something.
@@ -284,14 +367,14 @@ impl Line {
     /// whose right has ended at `now`, are dropped; returns how many.
     pub(super) fn review(&mut self, until_of: impl Fn(&str) -> Timestamp, now: Timestamp) -> u64 {
         let mut ended = 0;
-        for entry in &mut self.entries {
+        for sequence in self.first..self.end() {
+            let entry = self.entry(sequence);
             let Some(queued) = &mut entry.queued else {
                 continue;
             };
             queued.until = until_of(queued.message.topic());
             if now >= queued.until && entry.stage == Stage::Waiting {
-                self.bytes -= Self::cost(&queued.message);
-                (entry.queued, entry.stage) = (None, Stage::Done);
+                self.finish(sequence);
                 ended += 1;
             }
         }
@@ -338,12 +421,17 @@ impl Line {
 
     fn release(&mut self, sequence: u64) {
         self.forget_message(sequence);
-        self.entry(sequence).stage = Stage::Released;
+        let entry = self.entry(sequence);
+        if entry.stage != Stage::Released {
+            entry.stage = Stage::Released;
+            self.record(|session| Change::Released { session, sequence });
+        }
     }
 
     fn finish(&mut self, sequence: u64) {
         self.forget_message(sequence);
         self.entry(sequence).stage = Stage::Done;
+        self.record(|session| Change::Done { session, sequence });
     }
 
     fn forget_message(&mut self, sequence: u64) {
@@ -388,6 +476,13 @@ mod tests {
         }
     }
 
+    /// A line whose messages are held until they are acknowledged.
+    fn held(window: u16) -> Line {
+        let mut line = Line::new(window, None);
+        line.start_again(window, true);
+        line
+    }
+
     /// What is sent at `now`: identifiers, `!` for a PUBREL, `+` for a message sent again.
     fn sent(line: &mut Line, now: u64) -> Vec<String> {
         let turns = std::iter::from_fn(|| line.turn(Timestamp(now), |_| {}));
@@ -401,7 +496,7 @@ mod tests {
     #[test]
     fn no_more_fly_than_the_receive_maximum_in_whatever_order_they_are_acknowledged() {
         // [MQTT-3.3.4-9]
-        let mut line = Line::new(2, true);
+        let mut line = held(2);
         for _ in 0..5 {
             line.push(queued(1, 99));
         }
@@ -419,7 +514,7 @@ mod tests {
     #[test]
     fn a_new_connection_gets_what_was_in_flight_again_in_order_and_under_the_same_identifiers() {
         // [MQTT-4.4.0-1], [MQTT-3.3.1-1], [MQTT-4.6.0-1]
-        let mut line = Line::new(9, true);
+        let mut line = held(9);
         let _ = [1, 2, 2, 1].map(|qos| line.push(queued(qos, 99)));
         line.turn(Timestamp(0), |_| {});
         assert_eq!(sent(&mut line, 0), ["2", "3", "4"]);
@@ -433,7 +528,7 @@ mod tests {
     #[test]
     fn qos_2_takes_four_steps_and_qos_1_two() {
         // [MQTT-4.3.2-3], [MQTT-4.3.3-3] to [MQTT-4.3.3-6]
-        let mut line = Line::new(9, false);
+        let mut line = Line::new(9, None);
         let _ = [1, 2, 2].map(|qos| line.push(queued(qos, 99)));
         sent(&mut line, 0);
         assert_eq!(
@@ -450,7 +545,7 @@ mod tests {
 
     #[test]
     fn what_must_not_be_sent_is_left_out_and_holds_no_place() {
-        let mut line = Line::new(1, true);
+        let mut line = held(1);
         let _ = [5, 99, 99].map(|until| line.push(queued(1, until)));
         let mut unsent = vec![];
         let turn = line.turn(Timestamp(5), |why| unsent.push(why));
@@ -463,7 +558,7 @@ mod tests {
 
     #[test]
     fn a_qos_2_message_that_the_client_may_have_is_released_when_its_right_has_ended() {
-        let mut line = Line::new(9, true);
+        let mut line = held(9);
         line.push(queued(2, 5));
         assert_eq!(sent(&mut line, 0), ["1"]);
         line.start_again(9, true);
@@ -483,7 +578,7 @@ mod tests {
 
     #[test]
     fn identifiers_go_round_without_zero_and_without_two_in_flight() {
-        let mut line = Line::new(u16::MAX, true);
+        let mut line = held(u16::MAX);
         for _ in 0..70_000 {
             line.push(queued(1, 99));
         }
@@ -498,5 +593,29 @@ mod tests {
         );
         assert!(line.acknowledged(first));
         assert_eq!(sent(&mut line, 0), ["1", "2"]);
+    }
+
+    #[test]
+    fn what_was_kept_goes_on_where_it_stopped() {
+        let kept = |sequence, qos, message: bool| RestoredMessage {
+            sequence,
+            qos,
+            retain: false,
+            ids: Box::default(),
+            message: message.then(|| queued(qos, 0).message),
+        };
+        let mut line = held(9);
+        let messages = vec![kept(3, 1, true), kept(5, 2, false), kept(6, 2, true)];
+        line.restore(messages, 6);
+        line.start_again(9, true);
+        line.review(|_| Timestamp(9), Timestamp(0));
+        assert_eq!(sent(&mut line, 0), ["+3", "!5", "6"]);
+        assert!(line.acknowledged(3) && line.completed(5) && line.received(6));
+        line.push(queued(1, 99));
+        assert_eq!(sent(&mut line, 0), ["7"]);
+        let mut empty = held(9);
+        empty.restore(vec![], 70_000);
+        empty.push(queued(1, 99));
+        assert_eq!(sent(&mut empty, 0), [(70_000 % 65_535).to_string()]);
     }
 }

@@ -76,8 +76,10 @@ struct World {
 
 impl World {
     fn new() -> Self {
+        let outbox = Outbox::new(LIMIT, IN_FLIGHT, None);
+        outbox.lock().connect(IN_FLIGHT, true);
         Self {
-            outbox: Outbox::new(LIMIT, IN_FLIGHT, true),
+            outbox,
             writing: Packets::default(),
             sealed: vec![],
             now: 0,

@@ -1,24 +1,44 @@
 //! Answers to the client's QoS 1 and 2 messages, in their order ([MQTT-4.6.0-2]), held until
 //! what they answer is where nothing can lose it.
 
+use super::Handle;
 use crate::outbox::Outbox;
+use crate::store::{Change, Mark, Store};
 use crate::wire::{Answer, acknowledge};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Told when everything that a group of answers rests on is safe.
+/// Told when everything that a group of answers rests on was recorded. It travels in a box, so
+/// that connections at rest keep no room for it.
 #[derive(Debug)]
 pub(crate) struct Receipt {
     safe: Arc<AtomicBool>,
     outbox: Arc<Outbox>,
+    store: Store,
+    /// What else has to be safe.
+    mark: Mark,
+    /// Identifiers of QoS 2 messages that the session is to know again after the end of the
+    /// server, and the session.
+    received: Vec<u16>,
+    session: u64,
 }
 
 impl Receipt {
-    /// Everything is safe: the answers may go.
-    pub(crate) fn confirm(self) {
-        self.safe.store(true, Ordering::Release);
-        self.outbox.wake();
+    /// Everything was recorded, at the latest under `mark`: the answers may go once that is
+    /// safe. Only behind the messages themselves are their identifiers recorded: a server that
+    /// dies in between takes a message again, and does not lose it.
+    pub(crate) fn recorded(self, mark: Mark) {
+        let (session, mut mark) = (self.session, mark.max(self.mark));
+        for packet_id in self.received {
+            let received = Change::Received { session, packet_id };
+            mark = mark.max(self.store.record(received));
+        }
+        let (safe, outbox) = (self.safe, self.outbox);
+        self.store.when_safe(mark, move || {
+            safe.store(true, Ordering::Release);
+            outbox.wake();
+        });
     }
 }
 
@@ -28,6 +48,9 @@ pub(super) struct Acks {
     /// To what was read since the last turn, and how many messages that ends.
     fresh: Vec<u8>,
     fresh_ends: usize,
+    /// What they rest on besides those messages.
+    mark: Mark,
+    received: Vec<u16>,
     held: VecDeque<Held>,
     /// Bytes in `held`.
     bytes: usize,
@@ -52,13 +75,31 @@ impl Acks {
         self.fresh_ends += usize::from(ends);
     }
 
+    /// The answers to what was read since the last turn may go once `mark` is safe.
+    pub(super) fn rest_on(&mut self, mark: Mark) {
+        self.mark = self.mark.max(mark);
+    }
+
+    /// Adds an answer that may go once `mark` is safe.
+    pub(super) fn push_after(&mut self, mark: Mark, answer: Answer, packet_id: u16, ends: bool) {
+        self.rest_on(mark);
+        self.push(answer, packet_id, ends);
+    }
+
+    /// The PUBREC of a QoS 2 message whose identifier has to be known after the server's end.
+    pub(super) fn push_received(&mut self, packet_id: u16) {
+        self.received.push(packet_id);
+        self.push(Answer::Received, packet_id, false);
+    }
+
     /// True when there is an answer to what was read since the last turn.
     pub(super) fn has_fresh(&self) -> bool {
         !self.fresh.is_empty()
     }
 
-    /// Holds the answers to what was read since the last turn until the receipt is confirmed.
-    pub(super) fn hold(&mut self, outbox: &Arc<Outbox>) -> Receipt {
+    /// Holds the answers to what `handle`'s client sent since the last turn, until the receipt
+    /// says that they may go.
+    pub(super) fn hold(&mut self, handle: &Handle, store: &Store) -> Box<Receipt> {
         let safe = Arc::new(AtomicBool::new(false));
         self.bytes += self.fresh.len();
         self.held.push_back(Held {
@@ -66,8 +107,14 @@ impl Acks {
             bytes: std::mem::take(&mut self.fresh),
             ends: std::mem::take(&mut self.fresh_ends),
         });
-        let outbox = Arc::clone(outbox);
-        Receipt { safe, outbox }
+        Box::new(Receipt {
+            safe,
+            outbox: Arc::clone(&handle.outbox),
+            store: store.clone(),
+            mark: std::mem::take(&mut self.mark),
+            received: std::mem::take(&mut self.received),
+            session: handle.session,
+        })
     }
 
     /// Bytes of answers that are held.
@@ -98,17 +145,17 @@ mod tests {
 
     #[test]
     fn answers_wait_for_those_before_them() {
-        let outbox = Arc::new(Outbox::new(100, 1, false));
+        let (handle, store) = (Handle::alone(), Store::memory());
         let mut acks = Acks::default();
         acks.push(Answer::Acknowledged, 1, true);
         acks.push(Answer::Received, 2, false);
-        let first = acks.hold(&outbox);
+        let first = acks.hold(&handle, &store);
         acks.push(Answer::Acknowledged, 3, true);
-        let second = acks.hold(&outbox);
+        let second = acks.hold(&handle, &store);
         assert_eq!((acks.bytes(), acks.has_fresh()), (12, false));
-        second.confirm();
+        second.recorded(Mark::default());
         assert!(acks.next().is_none(), "the first is not safe");
-        first.confirm();
+        first.recorded(Mark::default());
         let answers = vec![0x40, 2, 0, 1, 0x50, 2, 0, 2];
         assert_eq!(acks.next(), Some((answers, 1)));
         assert_eq!(acks.next(), Some((vec![0x40, 2, 0, 3], 1)));

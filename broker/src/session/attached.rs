@@ -6,7 +6,7 @@ use super::will::{self, Will};
 use super::{Handle, end_session};
 use crate::door::Admission;
 use crate::gate::{Context, Phase};
-use crate::outbox::Outbox;
+use crate::outbox::{Keep, Outbox};
 use crate::registry::{Away, Claim};
 use crate::store::Mark;
 use crate::wire::{Fault, Goodbye, Version};
@@ -234,7 +234,10 @@ fn new_session(context: &Context, guest: &Guest) -> Arc<Handle> {
     let session = context.next_session();
     let shard = Arc::clone(context.shard_of(session));
     let limits = context.limits.of(guest.subject);
-    let outbox = Outbox::new(limits.queued_bytes, limits.in_flight, false);
+    let is_kept = context.store.is_durable() && guest.expiry_seconds != 0;
+    let store = is_kept.then(|| context.store.clone());
+    let keep = store.clone().map(|store| Keep { store, session });
+    let outbox = Outbox::new(limits.queued_bytes, limits.in_flight, keep);
     let outbox = Arc::new(outbox);
     let slot = shard.attach(
         session,
@@ -243,8 +246,6 @@ fn new_session(context: &Context, guest: &Guest) -> Arc<Handle> {
         guest.packet_bytes,
     );
     let client_id = Arc::clone(&guest.client_id);
-    let is_kept = context.store.is_durable() && guest.expiry_seconds != 0;
-    let store = is_kept.then(|| context.store.clone());
     let place = (shard, slot);
     Arc::new(Handle::new(
         session,

@@ -12,6 +12,7 @@ use crate::limits::ClientLimits;
 use crate::outbox::{Dropped, HandedOver, Next, Packets, Terms as PacketTerms};
 use crate::record::RecordWriter;
 use crate::socket::Socket;
+use crate::store::Mark;
 use crate::wire::{Version, disconnect};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -162,18 +163,23 @@ impl Connection {
     /// Passes on what was read, as soon as there is room for it. What has to be answered is, once
     /// it is safe.
     async fn append(&mut self) -> Result<(), End> {
-        let outbox = &self.attached.handle.outbox;
-        let receipt = self.acks.has_fresh().then(|| self.acks.hold(outbox));
+        let (handle, context) = (&self.attached.handle, &self.attached.context);
+        let acks = &mut self.acks;
+        let receipt = acks.has_fresh().then(|| acks.hold(handle, &context.store));
+        let answers = receipt.is_some();
         if self.record.is_empty() {
             if let Some(receipt) = receipt {
-                receipt.confirm();
+                receipt.recorded(Mark::default());
             }
             return Ok(());
         }
-        let handle = self.handle();
         let (session, shard) = (handle.session, handle.shard.number);
         let record = std::mem::take(&mut self.record).finish(session);
-        let passed = self.attached.context.pass_on(shard, record, receipt).await;
+        let passed = context.pass_on(shard, record, receipt).await;
+        if answers {
+            // Who brings more than the disk takes is slowed down.
+            context.store.room().await;
+        }
         passed.map_err(|_| End::LogStopped)
     }
 

@@ -3,7 +3,7 @@
 use super::Order;
 use crate::outbox::Outbox;
 use crate::shard::Shard;
-use crate::store::Store;
+use crate::store::{Change, Mark, Store};
 use parking_lot::Mutex;
 use std::collections::HashSet;
 use std::fmt;
@@ -100,6 +100,15 @@ impl Handle {
         self.outbox.change_rights();
     }
 
+    /// The client gives the identifier of a QoS 2 message free; `None` when it is not in use,
+    /// else what has to be safe before the client hears of it.
+    pub(super) fn forget_received(&self, packet_id: u16) -> Option<Mark> {
+        if !self.received.lock().remove(&packet_id) {
+            return None;
+        }
+        Some(self.record(|session| Change::ForgetReceived { session, packet_id }))
+    }
+
     /// Ends the connection that serves it, wherever it is stuck.
     pub(crate) fn cut_off(&self) {
         let served = self.served.lock();
@@ -118,5 +127,18 @@ impl Handle {
 impl fmt::Debug for Handle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Handle({})", self.session)
+    }
+}
+
+#[cfg(test)]
+impl Handle {
+    /// An anonymous client's, on a shard of its own.
+    pub(crate) fn alone() -> Self {
+        let outbox = Arc::new(Outbox::new(1_000, 1, None));
+        let retained = Arc::new(crate::retained::Retained::new(0, 0));
+        let shard = Arc::new(Shard::new(0, retained, Arc::default()));
+        let version = crate::wire::Version::V5;
+        let slot = shard.attach(1, Arc::clone(&outbox), version, u32::MAX);
+        Self::new(1, None, "alone".into(), outbox, (shard, slot), None)
     }
 }

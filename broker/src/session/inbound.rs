@@ -115,9 +115,13 @@ impl Connection {
         let id = it.packet_id;
         match kind {
             PacketKind::PublishReceived => {
-                let release = self.handle().outbox.lock().received(id, it.failed);
+                let (release, mark) = {
+                    let mut queue = self.handle().outbox.lock();
+                    (queue.received(id, it.failed), queue.mark())
+                };
                 if release {
-                    self.answer(|out| acknowledge(out, Answer::Release, id));
+                    // A server that forgot the PUBREC would send the message again.
+                    self.acks.push_after(mark, Answer::Release, id, false);
                 } else if !it.failed {
                     self.answer_unknown(Answer::Release, id);
                 }
@@ -130,9 +134,8 @@ impl Connection {
 
     /// The client gives the identifier of a QoS 2 message free ([MQTT-4.3.3-11]).
     fn handle_release(&mut self, id: u16) {
-        let known = self.handle().received.lock().remove(&id);
-        if known {
-            self.acks.push(Answer::Complete, id, true);
+        if let Some(mark) = self.handle().forget_received(id) {
+            self.acks.push_after(mark, Answer::Complete, id, true);
         } else {
             self.answer_unknown(Answer::Complete, id);
         }

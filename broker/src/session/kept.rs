@@ -2,7 +2,7 @@
 
 use super::{Handle, Will};
 use crate::gate::Context;
-use crate::outbox::Outbox;
+use crate::outbox::{Keep, Outbox};
 use crate::registry::Away;
 use crate::store::{Change, Mark, RestoredSession, SessionRecord, Store, StoredWill};
 use crate::wire::Version;
@@ -99,13 +99,21 @@ pub(crate) fn restore(context: &Context, restored: RestoredSession) {
         session,
         record,
         subscriptions,
-        ..
+        queue,
+        sent_below,
+        received,
     } = restored;
     let now = context.clock.now();
     let shard = Arc::clone(context.shard_of(session));
     let limits = context.limits.of(Some(record.owner));
-    let outbox = Outbox::new(limits.queued_bytes, limits.in_flight, true);
-    outbox.lock().disconnect();
+    let store = context.store.clone();
+    let keep = Some(Keep { store, session });
+    let outbox = Outbox::new(limits.queued_bytes, limits.in_flight, keep);
+    {
+        let mut line = outbox.lock();
+        line.restore(queue, sent_below);
+        line.disconnect();
+    }
     let outbox = Arc::new(outbox);
     // Until its client connects, nothing is made into packets for it.
     let slot = shard.attach(session, Arc::clone(&outbox), Version::V5, u32::MAX);
@@ -129,6 +137,7 @@ pub(crate) fn restore(context: &Context, restored: RestoredSession) {
         place,
         store,
     ));
+    handle.received.lock().extend(received);
     context.view.watch(&handle);
     let since = record.away_since.unwrap_or(now);
     let will = record.will.map(|stored| {

@@ -227,7 +227,10 @@ impl Connection {
             1 => self.acks.push(Answer::Acknowledged, id, true),
             _ => {
                 self.handle().received.lock().insert(id);
-                self.acks.push(Answer::Received, id, false);
+                match &self.handle().store {
+                    Some(_) => self.acks.push_received(id),
+                    None => self.acks.push(Answer::Received, id, false),
+                }
             }
         }
     }

@@ -46,7 +46,16 @@ impl Connection {
             explanation.clear();
         }
         let (version, id, limit) = (self.version, request.packet_id, self.packet_bytes);
-        self.answer(|out| subscribe_answer(out, version, id, &reasons, &explanation, limit));
+        self.answer_kept(|out| subscribe_answer(out, version, id, &reasons, &explanation, limit));
+    }
+
+    /// Answers what changed the subscriptions: where they survive the server, once they are safe.
+    fn answer_kept(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        if self.handle().store.is_some() {
+            self.acks.push_with(false, write);
+        } else {
+            self.answer(write);
+        }
     }
 
     fn subscribe(
@@ -71,12 +80,13 @@ impl Connection {
                 });
             }
         };
-        handle.record(|session| Change::Subscribe {
+        let mark = handle.record(|session| Change::Subscribe {
             session,
             filter: text.into(),
             options,
             id,
         });
+        self.acks.rest_on(mark);
         if options.retain_handling == 0 || (options.retain_handling == 1 && is_new) {
             if Me::concerns_lease(&filter) {
                 self.me.tell_lease_retained();
@@ -127,11 +137,12 @@ impl Connection {
         let (mut reasons, handle) = (vec![], self.handle().clone());
         for filter in &request.filters {
             let known = handle.shard.unsubscribe(handle.slot, filter);
-            self.replays.retain(|it| it.filter.as_str() != filter);
             if known {
                 let filter = filter.as_str().into();
-                handle.record(|session| Change::Unsubscribe { session, filter });
+                let mark = handle.record(|session| Change::Unsubscribe { session, filter });
+                self.acks.rest_on(mark);
             }
+            self.replays.retain(|it| it.filter.as_str() != filter);
             reasons.push(if known {
                 Reason::Success
             } else {
@@ -139,6 +150,6 @@ impl Connection {
             });
         }
         let (version, id) = (self.version, request.packet_id);
-        self.answer(|out| unsubscribe_answer(out, version, id, &reasons));
+        self.answer_kept(|out| unsubscribe_answer(out, version, id, &reasons));
     }
 }

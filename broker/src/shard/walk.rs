@@ -8,6 +8,7 @@ use crate::record::{Record, Run, origin, runs};
 use crate::retained::Retained;
 use crate::session::Order;
 use crate::statistics::Counters;
+use crate::store::Mark;
 use crate::wire::{Delivery, Version};
 use std::sync::Arc;
 use std::task::Waker;
@@ -21,6 +22,8 @@ struct Tally {
     withheld: u64,
     withheld_ended: u64,
     no_room_to_retain: u64,
+    /// The last change that was recorded of it.
+    mark: Mark,
 }
 
 /// What stays the same for all recipients of a run.
@@ -85,20 +88,22 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Wakes those who got something. No lock may be held.
-    fn end(self, counters: &Counters) {
+    /// Wakes those who got something, and tells what was recorded. No lock may be held.
+    fn end(self, counters: &Counters) -> Mark {
         self.wakers.into_iter().for_each(Waker::wake);
         counters.dropped_slow.add(self.tally.slow);
         counters.dropped_too_large.add(self.tally.too_large);
         counters.withheld_messages.add(self.tally.withheld);
         counters.withheld_ended.add(self.tally.withheld_ended);
         counters.dropped_retained.add(self.tally.no_room_to_retain);
+        self.tally.mark
     }
 }
 
 impl Shard {
-    /// Serves the sessions of this shard from a record of the log.
-    pub(super) fn serve_record(&self, record: &Record, now: Timestamp) {
+    /// Serves the sessions of this shard from a record of the log; returns what has to be safe
+    /// before it is acknowledged.
+    pub(super) fn serve_record(&self, record: &Record, now: Timestamp) -> Mark {
         let mut walk = Walk::new(record.bytes(), now);
         {
             // Under the lock, so that a session that subscribes finds a message either kept or
@@ -107,35 +112,32 @@ impl Shard {
             walk.retain(&self.retained, Some(record.number()));
             walk.through(&mut state);
         }
-        walk.end(&self.counters);
+        walk.end(&self.counters)
     }
 }
 
 /// Serves all shards from a record that has not been in the log, if that is possible just now:
 /// nobody else is serving them, and `is_idle` says that nothing is on its way to them that was
-/// published before. Whatever is published after it waits for the locks that are held here.
+/// published before. Returns what has to be safe before it is acknowledged. Whatever is published after it waits for the locks that are held here.
 pub(crate) fn serve_at_once(
     shards: &[Arc<Shard>],
     record: &[u8],
     now: Timestamp,
     is_idle: impl FnOnce() -> bool,
-) -> bool {
+) -> Option<Mark> {
     let mut states = Vec::with_capacity(shards.len());
     for shard in shards {
         match shard.state.try_lock() {
             Some(state) => states.push(state),
-            None => return false,
+            None => return None,
         }
     }
-    let Some(first) = shards.first().filter(|_| is_idle()) else {
-        return false;
-    };
+    let first = shards.first().filter(|_| is_idle())?;
     let mut walk = Walk::new(record, now);
     walk.retain(&first.retained, None);
     states.iter_mut().for_each(|it| walk.through(it));
     drop(states);
-    walk.end(&first.counters);
-    true
+    Some(walk.end(&first.counters))
 }
 
 fn seconds_left(run: &Run<'_>, now: Timestamp) -> Option<u32> {
@@ -160,6 +162,7 @@ impl State {
             if serving.now < recipient.until {
                 let mut queue = slot.outbox.lock();
                 let bearable = serving.deliver(slot, &mut queue, recipient, tally);
+                tally.mark = tally.mark.max(queue.mark());
                 wakers.extend(queue.take_waker());
                 drop(queue);
                 if !bearable {

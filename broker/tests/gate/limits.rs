@@ -105,10 +105,11 @@ async fn a_reader_that_lets_promised_messages_pile_up_is_dismissed() {
         .await;
     five.subscribe("#", 1).await;
     let mut publisher = connect(4, "p").open(&stage).await;
+    publisher.publish_safely("t", "first").await;
+    five.message().await;
     for _ in 0..20 {
         publisher.publish_safely("t", &"x".repeat(1_000)).await;
     }
-    five.message().await;
     let why = five.is_dismissed(0x97).await;
     assert!(why.contains("read faster"), "{why}");
     assert_eq!(stage.statistics().cut_slow_sessions, 1);

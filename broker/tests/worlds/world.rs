@@ -345,9 +345,10 @@ impl World<'_> {
         };
         if readable {
             // From here on: the answer may come behind the first messages.
-            peer.doubt(&self.messages, false);
             peer.subscriptions.insert(filter, granted);
             self.expect_open(who);
+            // A QoS 2 message that is not complete may have been passed on before.
+            self.peers[who].doubt(&self.messages, false);
             if options.retain_handling == 0 || options.retain_handling == 1 && new {
                 self.expect_retained(who, filter, granted);
             }
@@ -692,7 +693,9 @@ impl World<'_> {
         let place = outgoing.iter().position(|it| it.id == id && it.qos == qos);
         let place = place.ok_or(broken!("[MQTT-4.3.3-8] nobody sent {id} with QoS {qos}"))?;
         let it = outgoing.remove(place);
-        if code.is_some_and(|code| *code >= 0x80) || it.released != (qos == 2) {
+        // A PUBREL that comes again may find its identifier free already (MQTT 5.0 §3.7.2.1).
+        let is_refusal = |code: &u8| *code >= 0x80 && (*code, qos) != (0x92, 2);
+        if code.is_some_and(is_refusal) || it.released != (qos == 2) {
             return Err(broken!("message {} was answered by {code:?}", it.number));
         }
         self.accepted(it.number);
