@@ -34,7 +34,11 @@ pub(crate) async fn tell(context: &Context, statistics: StatisticsReader, interv
         if record.is_empty() {
             continue;
         }
-        if context.pass_on(0, record.finish(NOBODY)).await.is_err() {
+        if context
+            .pass_on(0, record.finish(NOBODY), None)
+            .await
+            .is_err()
+        {
             return;
         }
     }
