@@ -10,13 +10,14 @@ use crate::keeper;
 use crate::limits::Limits;
 use crate::listener::{listen, reached};
 use crate::login::{Cost, CostError, LoginDesk};
+use crate::message::StoredMessage;
 use crate::registry::Registry;
 use crate::retained::Retained;
 use crate::router::{self, Log, LogReader};
 use crate::session::{self, Order};
 use crate::shard::Shard;
 use crate::statistics::{Counters, Statistics, StatisticsReader};
-use crate::store::{Restored, Store};
+use crate::store::{Restored, Store, StoreError, StoreSettings};
 use crate::sys;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -30,6 +31,9 @@ use zeroize::Zeroizing;
 /// Connections that may wait to be accepted; the system has a bound of its own
 /// (`net.core.somaxconn`). What does not fit is lost without a word when many connect at once.
 const BACKLOG: u32 = 4_096;
+/// Milliseconds between two looks for retained messages that have expired. Nobody gets them
+/// meanwhile; they only take room.
+const EXPIRY_LOOK: u64 = 10_000;
 
 /// How a gate is set up.
 #[derive(Debug, Clone)]
@@ -44,6 +48,9 @@ pub struct Settings {
     pub password_cost: Cost,
     /// How often statistics are published on `$SYS/broker/…`; `None`: never.
     pub sys_interval: Option<Duration>,
+    /// Where sessions, queued messages and retained messages are kept. Without it they end with
+    /// the gate.
+    pub store: Option<StoreSettings>,
 }
 
 impl Settings {
@@ -57,6 +64,7 @@ impl Settings {
             shards: std::thread::available_parallelism().map_or(1, usize::from),
             password_cost: Cost::OWASP,
             sys_interval: None,
+            store: None,
         }
     }
 }
@@ -92,6 +100,9 @@ pub enum GateError {
     /// There are no random numbers.
     #[error("the operating system gives no random numbers: {0}; is /dev/urandom there?")]
     Randomness(String),
+    /// Sessions and messages cannot be kept where they are to be.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// The message log does not start.
     #[error("{0}")]
     Log(String),
@@ -189,19 +200,19 @@ impl Gate {
             shards,
             password_cost,
             sys_interval,
+            store,
         } = settings;
         let mut key = Zeroizing::new([0; 32]);
         getrandom::fill(&mut *key).map_err(|error| GateError::Randomness(error.to_string()))?;
         let logins = LoginDesk::new(&limits, password_cost, key)?;
         let opened = open_listeners(listeners)?;
-        let (log, readers) = router::start(shards.max(1), limits.log_bytes)
-            .map_err(|stopped| GateError::Log(stopped.to_string()))?;
-        let (store, restored) = (Store::memory(), Restored::default());
+        let (store, restored) = open_store(store).await?;
         let highest = restored.sessions.iter().map(|it| it.session).max();
         let highest = highest.unwrap_or(0);
+        let (log, readers) = router::start(shards.max(1), limits.log_bytes)
+            .map_err(|stopped| GateError::Log(stopped.to_string()))?;
         let counters = Arc::<Counters>::default();
-        let retained = Retained::new(limits.retained_messages, limits.retained_bytes);
-        let retained = Arc::new(retained);
+        let retained = restore_retained(&limits, &store, restored.retained);
         let shards = (0..readers.len())
             .map(|it| Arc::new(Shard::new(it, Arc::clone(&retained), Arc::clone(&counters))))
             .collect();
@@ -237,6 +248,7 @@ impl Gate {
                 sys::tell(&context, statistics, interval).await;
             }));
         }
+        working.extend(care_for_messages(&context));
         let phase = context.phase.subscribe();
         let (mut addresses, mut entrances, mut listening) = (vec![], vec![], JoinSet::new());
         for (listener, address, entrance) in opened {
@@ -312,7 +324,7 @@ impl Gate {
     }
 
     /// Returns once the gate lets nobody in any more, be it that it was shut down or that its
-    /// message log has stopped, which only a restart mends.
+    /// message log or its store has stopped, which only a restart mends.
     pub async fn closed(&self) {
         reached(&mut self.context.phase.subscribe(), Phase::Closing).await;
     }
@@ -327,6 +339,9 @@ impl Gate {
         {
             self.context.phase.send_replace(Phase::Shut);
             let _ = (&mut self.listening).await;
+        }
+        if let Err(error) = self.context.store.clone().close().await {
+            tracing::error!(%error, "the last changes of sessions are not stored");
         }
     }
 }
@@ -394,4 +409,49 @@ fn serve_shards(context: &Arc<Context>, readers: Vec<LogReader>) -> Vec<JoinHand
         })
     };
     context.shards.iter().zip(readers).map(serve).collect()
+}
+
+/// Opens the store, which reads everything in it.
+async fn open_store(settings: Option<StoreSettings>) -> Result<(Store, Restored), StoreError> {
+    let Some(settings) = settings else {
+        return Ok((Store::memory(), Restored::default()));
+    };
+    tokio::task::spawn_blocking(move || Store::open(&settings))
+        .await
+        .unwrap_or_else(|ended| std::panic::resume_unwind(ended.into_panic()))
+}
+
+fn restore_retained(
+    limits: &Limits,
+    store: &Store,
+    messages: Vec<(u8, StoredMessage)>,
+) -> Arc<Retained> {
+    let (count, bytes) = (limits.retained_messages, limits.retained_bytes);
+    let retained = Retained::new(count, bytes, store.clone());
+    let left_out = retained.restore(messages);
+    if left_out > 0 {
+        tracing::warn!(left_out, "retained messages have no room and are forgotten");
+    }
+    Arc::new(retained)
+}
+
+/// Removes retained messages that have expired, and closes the gate when the store fails: what
+/// it acknowledged then would not be safe.
+fn care_for_messages(context: &Arc<Context>) -> [JoinHandle<()>; 2] {
+    let (expiring, watching) = (Arc::clone(context), Arc::clone(context));
+    let expire = async move {
+        loop {
+            let now = expiring.clock.now();
+            while expiring.retained.expire(now).is_some_and(|it| it <= now) {
+                tokio::task::yield_now().await;
+            }
+            expiring.clock.reached(now.plus_millis(EXPIRY_LOOK)).await;
+        }
+    };
+    let watch = async move {
+        let error = watching.store.failed().await;
+        tracing::error!(%error, "the gate closes");
+        watching.close();
+    };
+    [tokio::spawn(expire), tokio::spawn(watch)]
 }

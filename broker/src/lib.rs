@@ -67,4 +67,4 @@ pub use ipnet::IpNet;
 pub use limits::{ClientLimits, Limits};
 pub use rate::Rate;
 pub use statistics::{Decisions, Outcome, Stage, Statistics, StatisticsReader};
-pub use store::{Safety, StoreSettings};
+pub use store::{Safety, StoreError, StoreSettings};

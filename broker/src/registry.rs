@@ -388,7 +388,7 @@ mod tests {
 
     /// A session that a connection serves.
     fn session(session: u64) -> Arc<Handle> {
-        let retained = Arc::new(Retained::new(1, 1));
+        let retained = Arc::new(Retained::new(1, 1, crate::store::Store::memory()));
         let shard = Arc::new(Shard::new(0, retained, Arc::<Counters>::default()));
         let outbox = Arc::new(Outbox::new(100, 1, None));
         let slot = shard.attach(session, Arc::clone(&outbox), Version::V5, 100);

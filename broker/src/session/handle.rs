@@ -135,7 +135,7 @@ impl Handle {
     /// An anonymous client's, on a shard of its own.
     pub(crate) fn alone() -> Self {
         let outbox = Arc::new(Outbox::new(1_000, 1, None));
-        let retained = Arc::new(crate::retained::Retained::new(0, 0));
+        let retained = Arc::new(crate::retained::Retained::new(0, 0, Store::memory()));
         let shard = Arc::new(Shard::new(0, retained, Arc::default()));
         let version = crate::wire::Version::V5;
         let slot = shard.attach(1, Arc::clone(&outbox), version, u32::MAX);

@@ -64,8 +64,9 @@ impl<'a> Walk<'a> {
         for (run_number, run) in runs(self.record).enumerate() {
             if run.retain {
                 let place = number.map(|number| (number, run_number));
-                let kept = retained.offer(&run, origin(self.record), place);
-                self.tally.no_room_to_retain += u64::from(!kept);
+                let offered = retained.offer(&run, origin(self.record), place);
+                self.tally.no_room_to_retain += u64::from(!offered.fits);
+                self.tally.mark = self.tally.mark.max(offered.mark);
             }
         }
     }

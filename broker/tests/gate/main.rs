@@ -12,6 +12,7 @@ mod interoperability;
 mod leases;
 mod limits;
 mod publishing;
+mod restarts;
 mod retained;
 mod session_life;
 mod subscribing;

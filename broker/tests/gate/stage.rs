@@ -1,10 +1,12 @@
 //! A gate with a hand-made access table and a clock that the test moves.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 use tanglegate_broker::login::{Cost, make_verifier};
 use tanglegate_broker::{
-    AccessView, Clock, Gate, Limits, ListenerSettings, ManualClock, Rate, Settings, Statistics,
+    AccessView, Clock, Gate, Limits, ListenerSettings, ManualClock, Rate, Safety, Settings,
+    Statistics, StoreSettings,
 };
 use tanglegate_core::{
     Access, Acl, Address, Audience, Digest, Event, Nanos, Offer, OfferId, PaymentId, Position,
@@ -33,6 +35,18 @@ pub(crate) struct Stage {
     rules: u8,
 }
 
+fn listener() -> ListenerSettings {
+    ListenerSettings::new(([127, 0, 0, 1], 0).into())
+}
+
+/// A store that outlives the process.
+pub(crate) fn stored_in(folder: &Path) -> StoreSettings {
+    StoreSettings {
+        folder: folder.join("sessions"),
+        safety: Safety::System,
+    }
+}
+
 impl Stage {
     /// A gate that is ready, in which nobody may do anything.
     pub(crate) async fn new() -> Self {
@@ -50,27 +64,34 @@ impl Stage {
     /// The usual bounds on what comes from one address are lifted, unless the test has set them
     /// otherwise: here all clients come from the same one.
     pub(crate) async fn not_ready(limits: Limits) -> Self {
-        let listeners = vec![ListenerSettings::new(([127, 0, 0, 1], 0).into())];
-        Self::started(limits, listeners, None).await
+        Self::started(limits, vec![listener()], None, None).await
     }
 
-    /// A gate that is ready, in which nobody may do anything, with these listeners.
-    pub(crate) async fn listening(limits: Limits, listeners: Vec<ListenerSettings>) -> Self {
-        let stage = Self::started(limits, listeners, None).await;
+    /// A gate that is ready and keeps what it has in a folder.
+    pub(crate) async fn stored_in(folder: &Path) -> Self {
+        let store = Some(stored_in(folder));
+        let stage = Self::started(Limits::default(), vec![listener()], None, store).await;
         stage.view.install(Acl::default());
         stage
     }
 
     /// A gate whose log was not replayed yet, and that publishes its statistics so often.
     pub(crate) async fn telling(limits: Limits, sys_interval: Option<Duration>) -> Self {
-        let listeners = vec![ListenerSettings::new(([127, 0, 0, 1], 0).into())];
-        Self::started(limits, listeners, sys_interval).await
+        Self::started(limits, vec![listener()], sys_interval, None).await
+    }
+
+    /// A gate that is ready, in which nobody may do anything, with these listeners.
+    pub(crate) async fn listening(limits: Limits, listeners: Vec<ListenerSettings>) -> Self {
+        let stage = Self::started(limits, listeners, None, None).await;
+        stage.view.install(Acl::default());
+        stage
     }
 
     async fn started(
         limits: Limits,
         listeners: Vec<ListenerSettings>,
         sys_interval: Option<Duration>,
+        store: Option<StoreSettings>,
     ) -> Self {
         let limits = for_one_address(limits);
         let (clock, hand) = Clock::manual(START);
@@ -81,6 +102,7 @@ impl Stage {
             shards: 2,
             password_cost: Cost::LEAST,
             sys_interval,
+            store,
         };
         let gate = Gate::start(settings, view.clone(), clock)
             .await
