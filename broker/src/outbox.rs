@@ -5,7 +5,7 @@ mod line;
 mod model;
 mod packets;
 
-pub(crate) use line::{Keep, Queued};
+pub(crate) use line::{Ended, Keep, Queued};
 pub(crate) use packets::{Bounds, Dropped, HandedOver, Next, Packets};
 
 use crate::session::Order;
@@ -57,6 +57,19 @@ pub(crate) enum Pushed {
     Full,
     /// The client is away, and the message is not kept for it.
     Away,
+}
+
+/// How well a client keeps up with what is queued for it; the lesser, the sooner it gets to a
+/// message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Pace {
+    /// One more message can leave at once.
+    KeepsUp,
+    /// It takes nothing just now, has as many messages in flight as it may, or a lot of this
+    /// many bytes is queued.
+    Behind(usize),
+    /// It is away; so many bytes are queued.
+    Away(usize),
 }
 
 /// How a client is written to.
@@ -150,6 +163,25 @@ impl Queue {
     pub(crate) fn room(&self) -> usize {
         let queued = self.ready.len() + self.line.bytes() + self.taken;
         self.limit.saturating_sub(queued)
+    }
+
+    /// How well the client keeps up.
+    pub(crate) fn pace(&self) -> Pace {
+        let queued = self.limit - self.room();
+        if !self.connected {
+            Pace::Away(queued)
+        } else if self.blocked || !self.line.is_short() || queued > self.limit / 4 {
+            Pace::Behind(queued)
+        } else {
+            Pace::KeepsUp
+        }
+    }
+
+    /// Takes the messages of groups that the client leaves to the others when its session ends:
+    /// those that it has not acknowledged, but for QoS 2 messages that it may have seen
+    /// ([MQTT-4.8.2-5]).
+    pub(crate) fn leave_shared(&mut self) -> Vec<Queued> {
+        self.line.leave_shared()
     }
 
     /// Adds whole QoS 0 packets, if they fit.
@@ -285,9 +317,9 @@ impl Queue {
         }
     }
 
-    /// Looks the end of the right of everything queued up again; drops QoS 1 and 2 messages
-    /// whose right has ended at `now`, and returns how many.
-    pub(crate) fn review(&mut self, until_of: impl Fn(&str) -> Timestamp, now: Timestamp) -> u64 {
+    /// Looks the end of the right of everything queued up again; removes QoS 1 and 2 messages
+    /// that were never sent and whose right has ended at `now`.
+    pub(crate) fn review(&mut self, until_of: impl Fn(&str) -> Timestamp, now: Timestamp) -> Ended {
         self.ready.review(&until_of);
         self.line.review(&until_of, now)
     }
@@ -350,6 +382,7 @@ mod tests {
             retain: false,
             ids: None,
             until: Timestamp(until),
+            share: None,
         }
     }
 

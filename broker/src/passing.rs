@@ -1,6 +1,7 @@
 //! How messages get from a session to the shards.
 
 use crate::gate::Context;
+use crate::outbox::Queued;
 use crate::router::LogStopped;
 use crate::session::Receipt;
 use crate::shard::serve_at_once;
@@ -34,5 +35,16 @@ impl Context {
             }
         }
         self.log.append(shard, record, receipt).await
+    }
+
+    /// Passes messages that a member of a group has left behind to another member. No lock may
+    /// be held.
+    pub(crate) fn share_again(&self, left: Vec<Queued>) {
+        for mut queued in left {
+            if let Some(share) = queued.share.take() {
+                let home = share.home(&self.shards);
+                home.share_again(&share, queued, self.clock.now());
+            }
+        }
     }
 }

@@ -66,7 +66,9 @@ pub(crate) fn serve(
 /// Ends a session that no connection serves any more.
 pub(crate) fn end_session(context: &Context, handle: &Handle) {
     context.view.unwatch(handle);
-    handle.shard.detach(handle.slot);
+    handle.detach();
+    let left = handle.outbox.lock().leave_shared();
+    context.share_again(left);
     handle.record(|session| Change::EndSession { session });
 }
 

@@ -1,10 +1,14 @@
 //! A shard: some of the sessions, their subscriptions and rights. Every shard reads every batch
 //! record and serves its own sessions from it.
 
+mod groups;
 mod index;
 mod recipients;
+mod share;
+mod sharing;
 mod walk;
 
+pub(crate) use share::{Interest, Share};
 pub(crate) use walk::serve_at_once;
 
 use crate::clock::Clock;
@@ -13,6 +17,7 @@ use crate::retained::Retained;
 use crate::router::{LogReader, LogStopped, Reading};
 use crate::statistics::Counters;
 use crate::wire::{Options, Version};
+use groups::{Groups, Member};
 use index::{Entry, Index};
 use parking_lot::Mutex;
 use recipients::Recipients;
@@ -35,7 +40,8 @@ pub(crate) struct Shard {
 #[derive(Default)]
 struct State {
     slots: Slots,
-    index: Index,
+    index: Index<Entry>,
+    groups: Groups,
     recipients: Recipients,
 }
 
@@ -57,6 +63,8 @@ pub(crate) struct Slot {
     rights: Rights,
     rights_version: u64,
     subscriptions: Vec<Option<Subscription>>,
+    /// The groups that it is in, of those at home here.
+    shares: Vec<Arc<Share>>,
 }
 
 /// One subscription.
@@ -105,7 +113,16 @@ impl Shard {
             rights: Rights::none(),
             rights_version: 0,
             subscriptions: vec![],
+            shares: vec![],
         })
+    }
+
+    /// Takes a session of another shard in as well, with the rights that it has there; returns
+    /// its number here.
+    pub(crate) fn attach_guest(&self, host: &Self, number: u32) -> Option<u32> {
+        debug_assert_ne!(self.number, host.number, "it is here already");
+        let guest = host.state.lock().slots.get_mut(number)?.guest();
+        Some(self.state.lock().slots.insert(guest))
     }
 
     /// Forgets a session.
@@ -116,17 +133,21 @@ impl Shard {
             return;
         };
         let subscriptions = gone.subscriptions.iter().enumerate();
-        let mut count = 0;
         for (number, subscription) in subscriptions {
             if let Some(subscription) = subscription {
                 state
                     .index
                     .remove(&subscription.filter, entry(slot, number));
-                count += 1;
             }
         }
+        for share in &gone.shares {
+            state.groups.leave(share, slot);
+        }
+        let count = gone.count();
         if count > 0 {
-            self.counters.open_subscriptions.less(count);
+            self.counters.open_subscriptions.less(count as u64);
+            let shared = gone.shares.len() as u64;
+            self.counters.open_shared_subscriptions.less(shared);
             state.recipients.forget();
         }
     }
@@ -138,16 +159,24 @@ impl Shard {
         }
     }
 
-    /// From now on the session has these rights.
-    pub(crate) fn set_rights(&self, slot: u32, rights: Rights) {
+    /// From now on the session has these rights. It may be over by now, and its number another's.
+    pub(crate) fn set_rights(&self, slot: u32, session: u64, rights: Rights) {
         let mut state = self.state.lock();
-        if let Some(slot) = state.slots.get_mut(slot) {
+        if let Some(slot) = state.slots.get_mut(slot)
+            && slot.session == session
+        {
             slot.rights = rights;
             slot.rights_version += 1;
         }
     }
 
-    /// Adds or replaces a subscription; the session has at most `limit`.
+    /// How many subscriptions the session has on this shard.
+    pub(crate) fn count(&self, slot: u32) -> usize {
+        let mut state = self.state.lock();
+        state.slots.get_mut(slot).map_or(0, |it| it.count())
+    }
+
+    /// Adds or replaces a subscription; the session has at most `limit` on this shard.
     pub(crate) fn subscribe(
         &self,
         number: u32,
@@ -172,11 +201,11 @@ impl Shard {
             state.recipients.forget();
             return Subscribed::Replaced;
         }
-        let free = slot.subscriptions.iter().position(Option::is_none);
-        let at = free.unwrap_or(slot.subscriptions.len());
-        if at >= limit {
+        if slot.count() >= limit {
             return Subscribed::TooMany;
         }
+        let free = slot.subscriptions.iter().position(Option::is_none);
+        let at = free.unwrap_or(slot.subscriptions.len());
         state.index.insert(&subscription.filter, entry(number, at));
         state.recipients.forget();
         self.counters.open_subscriptions.one();
@@ -185,6 +214,57 @@ impl Shard {
             None => slot.subscriptions.push(Some(subscription)),
         }
         Subscribed::New
+    }
+
+    /// Adds the session to a group that is at home here, or replaces what it asked for there;
+    /// it has at most `limit` subscriptions on this shard.
+    pub(crate) fn join(
+        &self,
+        number: u32,
+        share: &Arc<Share>,
+        options: Options,
+        id: Option<NonZero<u32>>,
+        limit: usize,
+    ) -> Subscribed {
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        let Some(slot) = state.slots.get_mut(number) else {
+            return Subscribed::TooMany;
+        };
+        let is_new = !slot.shares.contains(share);
+        if is_new && slot.count() >= limit {
+            return Subscribed::TooMany;
+        }
+        state.recipients.forget();
+        let member = Member {
+            slot: number,
+            options,
+            id,
+        };
+        state.groups.join(share, member);
+        if !is_new {
+            return Subscribed::Replaced;
+        }
+        slot.shares.push(Arc::clone(share));
+        self.counters.open_subscriptions.one();
+        self.counters.open_shared_subscriptions.one();
+        Subscribed::New
+    }
+
+    /// Takes the session out of a group; false when it is not in it.
+    pub(crate) fn leave(&self, number: u32, share: &Share) -> bool {
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        if !state.groups.leave(share, number) {
+            return false;
+        }
+        if let Some(slot) = state.slots.get_mut(number) {
+            slot.shares.retain(|it| **it != *share);
+        }
+        self.counters.open_subscriptions.one_less();
+        self.counters.open_shared_subscriptions.one_less();
+        state.recipients.forget();
+        true
     }
 
     /// Removes a subscription; false when there is none on that filter.
@@ -278,6 +358,25 @@ impl Slots {
 }
 
 impl Slot {
+    /// The same session on another shard.
+    fn guest(&self) -> Self {
+        Self {
+            session: self.session,
+            outbox: Arc::clone(&self.outbox),
+            version: self.version,
+            packet_bytes: self.packet_bytes,
+            rights: self.rights.clone(),
+            rights_version: 0,
+            subscriptions: vec![],
+            shares: vec![],
+        }
+    }
+
+    /// Its subscriptions on this shard.
+    fn count(&self) -> usize {
+        self.subscriptions.iter().flatten().count() + self.shares.len()
+    }
+
     /// Exclusive end of the right to read `topic`; long past when there is none.
     fn read_until(&self, topic: &str) -> Timestamp {
         self.rights.read_until(topic).unwrap_or(Timestamp(0))

@@ -71,6 +71,8 @@ counters! {
         expired_sessions,
         /// Subscriptions of all sessions.
         open_subscriptions,
+        /// Those among them that are shared.
+        open_shared_subscriptions,
         /// PUBLISH packets received.
         received_messages,
         /// Bytes of their payloads.

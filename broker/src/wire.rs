@@ -27,7 +27,6 @@ pub(crate) use publish::{
 pub(crate) use reason::Reason;
 pub(crate) use subscribe::{
     Acknowledgement, Goodbye, Options, SubscribeRequest, UnsubscribeRequest, client_disconnect,
-    is_shared,
 };
 
 /// The protocol that a client speaks.

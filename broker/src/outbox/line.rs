@@ -12,6 +12,7 @@
 //! ```
 
 use crate::message::StoredMessage;
+use crate::shard::Share;
 use crate::store::{Change, Mark, RestoredMessage, Store};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -33,6 +34,17 @@ pub(crate) struct Queued {
     pub(crate) ids: Option<Arc<[u32]>>,
     /// Exclusive end of the right to read it.
     pub(crate) until: Timestamp,
+    /// The group of which this client alone got it.
+    pub(crate) share: Option<Arc<Share>>,
+}
+
+/// Messages that were removed because the right to read them has ended.
+#[derive(Debug, Default)]
+pub(crate) struct Ended {
+    /// Nobody gets these.
+    pub(crate) dropped: u64,
+    /// Others of their group may.
+    pub(crate) shared: Vec<Queued>,
 }
 
 impl Queued {
@@ -169,6 +181,8 @@ impl Line {
                 retain: restored.retain,
                 ids: (!restored.ids.is_empty()).then(|| restored.ids.into()),
                 until: Timestamp(0),
+                // With the server its group is forgotten: the message stays with the client.
+                share: None,
             });
             self.bytes += queued.as_ref().map_or(0, |it| Self::cost(&it.message));
             self.entries.push_back(Entry {
@@ -292,6 +306,9 @@ impl Line {
         let holds = self.holds;
         let entry = self.entry(sequence);
         (entry.stage, entry.again) = (Stage::Sent, again);
+        // If the client does not acknowledge it, another one of the group gets it.
+        let is_shared = |it: &Queued| it.qos == 1 && it.share.is_some();
+        let holds = holds || entry.queued.as_ref().is_some_and(is_shared);
         let queued = if holds {
             entry.queued.clone()
         } else {
@@ -363,10 +380,31 @@ impl Line {
         release
     }
 
+    /// True when one more message would not wait for others to be acknowledged.
+    pub(super) fn is_short(&self) -> bool {
+        let waiting = self.end() - self.next;
+        waiting + u64::from(self.flying) < u64::from(self.window)
+    }
+
+    /// Removes the messages of groups that may be sent to other members.
+    pub(super) fn leave_shared(&mut self) -> Vec<Queued> {
+        let (mut left, first, sent_below) = (vec![], self.first, self.sent_below);
+        for (sequence, entry) in (first..).zip(&mut self.entries) {
+            let is_left =
+                |it: &mut Queued| it.share.is_some() && (it.qos == 1 || sequence >= sent_below);
+            if let Some(queued) = entry.queued.take_if(is_left) {
+                self.bytes -= Self::cost(&queued.message);
+                entry.stage = Stage::Done;
+                left.push(queued);
+            }
+        }
+        left
+    }
+
     /// Looks the end of the right of every message up again. Messages that were never sent, and
-    /// whose right has ended at `now`, are dropped; returns how many.
-    pub(super) fn review(&mut self, until_of: impl Fn(&str) -> Timestamp, now: Timestamp) -> u64 {
-        let mut ended = 0;
+    /// whose right has ended at `now`, are removed.
+    pub(super) fn review(&mut self, until_of: impl Fn(&str) -> Timestamp, now: Timestamp) -> Ended {
+        let mut ended = Ended::default();
         for sequence in self.first..self.end() {
             let entry = self.entry(sequence);
             let Some(queued) = &mut entry.queued else {
@@ -374,8 +412,11 @@ impl Line {
             };
             queued.until = until_of(queued.message.topic());
             if now >= queued.until && entry.stage == Stage::Waiting {
+                match &queued.share {
+                    Some(_) => ended.shared.push(queued.clone()),
+                    None => ended.dropped += 1,
+                }
                 self.finish(sequence);
-                ended += 1;
             }
         }
         self.trim();
@@ -473,6 +514,7 @@ mod tests {
             retain: false,
             ids: None,
             until: Timestamp(until),
+            share: None,
         }
     }
 

@@ -111,7 +111,8 @@ impl World {
                 let ends = self.ends;
                 let until_of = |it: &str| Timestamp(ends[usize::from(it.as_bytes()[1] - b'0')]);
                 self.writing.review(until_of);
-                self.ended += self.outbox.lock().review(until_of, Timestamp(self.now));
+                let ended = self.outbox.lock().review(until_of, Timestamp(self.now));
+                self.ended += ended.dropped;
             }
             Step::Reconnect => self.reconnect(),
         }
@@ -150,6 +151,7 @@ impl World {
                 retain: false,
                 ids: None,
                 until,
+                share: None,
             })
         };
         if pushed == Pushed::Queued {

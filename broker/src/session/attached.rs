@@ -104,9 +104,7 @@ impl Attached {
         let in_flight = guest.in_flight.min(limits.in_flight);
         let holds = guest.expiry_seconds != 0;
         handle.outbox.lock().connect(in_flight, holds);
-        handle
-            .shard
-            .set_terms(handle.slot, guest.version, guest.packet_bytes);
+        handle.set_terms(guest.version, guest.packet_bytes);
         handle.connect(guest.password_set_at, guest.task);
         context.counters.sessions.one();
         context.counters.open_sessions.one();

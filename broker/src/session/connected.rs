@@ -223,7 +223,8 @@ impl Connection {
             return Err(End::Ordered(order));
         }
         let ended = outbox.lock().review(until_of, self.now());
-        context.counters.dropped_ended.add(ended);
+        context.counters.dropped_ended.add(ended.dropped);
+        context.share_again(ended.shared);
         self.permits.forget();
         self.me.rights_changed();
         let next_end = self.rights.next_end(self.now());

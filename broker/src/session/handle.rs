@@ -2,11 +2,13 @@
 
 use super::Order;
 use crate::outbox::Outbox;
-use crate::shard::Shard;
+use crate::shard::{Interest, Shard, Subscribed};
 use crate::store::{Change, Mark, Store};
+use crate::wire::{Options, Version};
 use parking_lot::Mutex;
 use std::collections::HashSet;
 use std::fmt;
+use std::num::NonZero;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Waker;
@@ -30,6 +32,8 @@ pub(crate) struct Handle {
     pub(crate) slot: u32,
     /// What is told of it survives the server; `None` where nothing is to.
     pub(super) store: Option<Store>,
+    /// Other shards that serve it for groups that are at home there, and its numbers on them.
+    elsewhere: Mutex<Vec<(Arc<Shard>, u32)>>,
     /// The connection that serves it at present.
     served: Mutex<Option<Served>>,
     /// That connection has not given the session up in time.
@@ -63,6 +67,7 @@ impl Handle {
             shard,
             slot,
             store,
+            elsewhere: Mutex::default(),
             served: Mutex::new(None),
             cut_off: AtomicBool::new(false),
         }
@@ -96,7 +101,14 @@ impl Handle {
         if let Some(order) = order {
             self.outbox.order(order);
         }
-        self.shard.set_rights(self.slot, rights);
+        {
+            let elsewhere = self.elsewhere.lock();
+            for (shard, slot) in &*elsewhere {
+                shard.set_rights(*slot, self.session, rights.clone());
+            }
+            // Last: a shard that joins later copies them from here.
+            self.shard.set_rights(self.slot, self.session, rights);
+        }
         self.outbox.change_rights();
     }
 
@@ -107,6 +119,84 @@ impl Handle {
             return None;
         }
         Some(self.record(|session| Change::ForgetReceived { session, packet_id }))
+    }
+
+    /// From now on another connection serves it, with this version and packet size.
+    pub(super) fn set_terms(&self, version: Version, packet_bytes: u32) {
+        let elsewhere = self.elsewhere.lock();
+        for (shard, slot) in &*elsewhere {
+            shard.set_terms(*slot, version, packet_bytes);
+        }
+        self.shard.set_terms(self.slot, version, packet_bytes);
+    }
+
+    /// Adds or replaces a subscription; it has at most `limit`.
+    pub(super) fn subscribe(
+        &self,
+        shards: &[Arc<Shard>],
+        interest: &Interest,
+        options: Options,
+        id: Option<NonZero<u32>>,
+        limit: usize,
+    ) -> Subscribed {
+        let mut elsewhere = self.elsewhere.lock();
+        let (shard, slot) = match interest {
+            Interest::All(_) => (&self.shard, Some(self.slot)),
+            Interest::Shared(share) => {
+                let home = share.home(shards);
+                (home, self.slot_on(home, &mut elsewhere))
+            }
+        };
+        let Some(slot) = slot else {
+            return Subscribed::TooMany;
+        };
+        let guests = elsewhere.iter().map(|(shard, slot)| (shard, *slot));
+        let places = guests.chain([(&self.shard, self.slot)]);
+        let others = places.filter(|(it, _)| it.number != shard.number);
+        let taken: usize = others.map(|(shard, slot)| shard.count(slot)).sum();
+        let limit = limit.saturating_sub(taken);
+        match interest {
+            Interest::All(filter) => shard.subscribe(slot, filter.clone(), options, id, limit),
+            Interest::Shared(share) => shard.join(slot, share, options, id, limit),
+        }
+    }
+
+    /// Its number on a shard, which takes it in if need be.
+    fn slot_on(&self, shard: &Arc<Shard>, elsewhere: &mut Vec<(Arc<Shard>, u32)>) -> Option<u32> {
+        if shard.number == self.shard.number {
+            return Some(self.slot);
+        }
+        let known = elsewhere.iter().find(|(it, _)| it.number == shard.number);
+        if let Some((_, slot)) = known {
+            return Some(*slot);
+        }
+        let slot = shard.attach_guest(&self.shard, self.slot)?;
+        elsewhere.push((Arc::clone(shard), slot));
+        Some(slot)
+    }
+
+    /// Removes a subscription; false when there is none.
+    pub(super) fn unsubscribe(&self, shards: &[Arc<Shard>], filter: &str) -> bool {
+        match Interest::parse(filter) {
+            Ok(Interest::All(_)) => self.shard.unsubscribe(self.slot, filter),
+            Ok(Interest::Shared(share)) => {
+                let home = share.home(shards);
+                let elsewhere = self.elsewhere.lock();
+                let guests = elsewhere.iter().map(|(shard, slot)| (shard, *slot));
+                let mut places = guests.chain([(&self.shard, self.slot)]);
+                let place = places.find(|(it, _)| it.number == home.number);
+                place.is_some_and(|(home, slot)| home.leave(slot, &share))
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// The session is over: no shard serves it any more.
+    pub(super) fn detach(&self) {
+        for (shard, slot) in self.elsewhere.lock().drain(..) {
+            shard.detach(slot);
+        }
+        self.shard.detach(self.slot);
     }
 
     /// Ends the connection that serves it, wherever it is stuck.
@@ -137,7 +227,7 @@ impl Handle {
         let outbox = Arc::new(Outbox::new(1_000, 1, None));
         let retained = Arc::new(crate::retained::Retained::new(0, 0, Store::memory()));
         let shard = Arc::new(Shard::new(0, retained, Arc::default()));
-        let version = crate::wire::Version::V5;
+        let version = Version::V5;
         let slot = shard.attach(1, Arc::clone(&outbox), version, u32::MAX);
         Self::new(1, None, "alone".into(), outbox, (shard, slot), None)
     }

@@ -4,10 +4,11 @@ use super::{Handle, Will};
 use crate::gate::Context;
 use crate::outbox::{Keep, Outbox};
 use crate::registry::Away;
+use crate::shard::Interest;
 use crate::store::{Change, Mark, RestoredSession, SessionRecord, Store, StoredWill};
 use crate::wire::Version;
 use std::sync::Arc;
-use tanglegate_core::{Timestamp, TopicFilter};
+use tanglegate_core::Timestamp;
 
 impl Handle {
     /// Records a change of a session that survives the server; of others nothing is recorded,
@@ -117,14 +118,6 @@ pub(crate) fn restore(context: &Context, restored: RestoredSession) {
     let outbox = Arc::new(outbox);
     // Until its client connects, nothing is made into packets for it.
     let slot = shard.attach(session, Arc::clone(&outbox), Version::V5, u32::MAX);
-    for (text, options, id) in subscriptions {
-        match TopicFilter::parse(&text) {
-            Ok(filter) => drop(shard.subscribe(slot, filter, options, id, limits.subscriptions)),
-            Err(error) => {
-                tracing::warn!(session, filter = &*text, %error, "a subscription was not restored");
-            }
-        }
-    }
     let key = (record.owner, Arc::clone(&record.client_id));
     let store = Some(context.store.clone());
     let place = (shard, slot);
@@ -137,6 +130,17 @@ pub(crate) fn restore(context: &Context, restored: RestoredSession) {
         place,
         store,
     ));
+    for (text, options, id) in subscriptions {
+        match Interest::parse(&text) {
+            Ok(it) => {
+                let most = limits.subscriptions;
+                handle.subscribe(&context.shards, &it, options, id, most);
+            }
+            Err(error) => {
+                tracing::warn!(session, filter = &*text, %error, "a subscription was not restored");
+            }
+        }
+    }
     handle.received.lock().extend(received);
     context.view.watch(&handle);
     let since = record.away_since.unwrap_or(now);

@@ -82,6 +82,7 @@ impl Connection {
                 retain: true, // [MQTT-3.3.1-8]
                 ids: replay.id.map(|id| Arc::from([id])),
                 until,
+                share: None,
             };
             return self.handle().outbox.lock().push_queued(queued) == Pushed::Queued;
         }

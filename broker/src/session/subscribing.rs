@@ -4,15 +4,15 @@ use super::connected::Connection;
 use super::me::Me;
 use super::replay::Replay;
 use crate::decision;
-use crate::shard::Subscribed;
+use crate::decision::Refusal::TooLong;
+use crate::decision::Subject::Filter;
+use crate::shard::{Interest, Subscribed};
 use crate::statistics::{Outcome, Stage};
 use crate::store::Change;
 use crate::wire::{
-    Options, Reason, SubscribeRequest, UnsubscribeRequest, is_shared, subscribe_answer,
-    unsubscribe_answer,
+    Options, Reason, SubscribeRequest, UnsubscribeRequest, subscribe_answer, unsubscribe_answer,
 };
 use std::num::NonZero;
-use tanglegate_core::TopicFilter;
 
 /// Bytes of explanations in one SUBACK.
 const EXPLANATIONS: usize = 4_096;
@@ -64,12 +64,11 @@ impl Connection {
         options: Options,
         id: Option<NonZero<u32>>,
     ) -> Result<Reason, Refusal> {
-        let filter = self.check_filter(text)?;
+        let interest = self.check_interest(text)?;
         let most = self.limits().subscriptions;
+        let shards = &self.attached.context.shards;
         let handle = self.handle();
-        let subscribed = handle
-            .shard
-            .subscribe(handle.slot, filter.clone(), options, id, most);
+        let subscribed = handle.subscribe(shards, &interest, options, id, most);
         let is_new = match subscribed {
             Subscribed::New => true,
             Subscribed::Replaced => false,
@@ -87,7 +86,10 @@ impl Connection {
             id,
         });
         self.acks.rest_on(mark);
-        if options.retain_handling == 0 || (options.retain_handling == 1 && is_new) {
+        // Who shares gets no retained messages (MQTT 5.0 §4.8.2).
+        if let Interest::All(filter) = interest
+            && (options.retain_handling == 0 || (options.retain_handling == 1 && is_new))
+        {
             if Me::concerns_lease(&filter) {
                 self.me.tell_lease_retained();
             }
@@ -101,25 +103,24 @@ impl Connection {
         })
     }
 
-    fn check_filter(&self, text: &str) -> Result<TopicFilter, Refusal> {
-        if is_shared(text) {
-            return Err(Refusal {
-                reason: Reason::NoSharedSubscriptions,
-                why: "shared subscriptions are not supported".to_owned(),
-            });
-        }
-        let filter = TopicFilter::parse(text).map_err(|error| Refusal {
+    fn check_interest(&self, text: &str) -> Result<Interest, Refusal> {
+        let interest = Interest::parse(text).map_err(|error| Refusal {
             reason: Reason::TopicFilterInvalid,
             why: error.to_string(),
         })?;
         let (context, subject) = (&self.attached.context, self.handle().subject);
-        let permit =
-            decision::permit_subscribe(&context.view, self.limits(), subject, &filter, self.now());
+        let (view, filter) = (&context.view, interest.filter());
+        let limits = self.limits();
+        let permit = if text.len() > limits.topic_bytes {
+            Err(TooLong(Filter, limits.topic_bytes))
+        } else {
+            decision::permit_subscribe(view, limits, subject, filter, self.now())
+        };
         match permit {
             Ok(_permit) => {
                 let counters = &context.counters;
                 counters.decided(Stage::Subscribe, Outcome::Permitted);
-                Ok(filter)
+                Ok(interest)
             }
             Err(refusal) => {
                 context.counters.decided(Stage::Subscribe, &refusal);
@@ -136,7 +137,7 @@ impl Connection {
     pub(super) fn handle_unsubscribe(&mut self, request: &UnsubscribeRequest) {
         let (mut reasons, handle) = (vec![], self.handle().clone());
         for filter in &request.filters {
-            let known = handle.shard.unsubscribe(handle.slot, filter);
+            let known = handle.unsubscribe(&self.attached.context.shards, filter);
             if known {
                 let filter = filter.as_str().into();
                 let mark = handle.record(|session| Change::Unsubscribe { session, filter });

@@ -13,28 +13,48 @@ pub(super) struct Entry {
     pub(super) subscription: u32,
 }
 
-/// All filters of a shard.
-#[derive(Debug, Default)]
-pub(super) struct Index {
-    exact: HashMap<Box<str>, Vec<Entry>>,
-    wild: Node,
+/// Filters, and what each of them is there for.
+#[derive(Debug)]
+pub(super) struct Index<E> {
+    exact: HashMap<Box<str>, Vec<E>>,
+    wild: Node<E>,
 }
 
-#[derive(Debug, Default)]
-struct Node {
+#[derive(Debug)]
+struct Node<E> {
     /// One level further, by its text.
-    levels: HashMap<Box<str>, Node>,
+    levels: HashMap<Box<str>, Node<E>>,
     /// One level further, whatever it is (`+`).
-    any: Option<Box<Node>>,
+    any: Option<Box<Node<E>>>,
     /// Filters that end here.
-    here: Vec<Entry>,
+    here: Vec<E>,
     /// Filters that end here with `#`.
-    rest: Vec<Entry>,
+    rest: Vec<E>,
 }
 
-impl Index {
+impl<E> Default for Index<E> {
+    fn default() -> Self {
+        Self {
+            exact: HashMap::new(),
+            wild: Node::default(),
+        }
+    }
+}
+
+impl<E> Default for Node<E> {
+    fn default() -> Self {
+        Self {
+            levels: HashMap::new(),
+            any: None,
+            here: vec![],
+            rest: vec![],
+        }
+    }
+}
+
+impl<E: Copy + PartialEq> Index<E> {
     /// Adds a filter.
-    pub(super) fn insert(&mut self, filter: &TopicFilter, entry: Entry) {
+    pub(super) fn insert(&mut self, filter: &TopicFilter, entry: E) {
         if filter.is_exact() {
             let entries = self.exact.entry(filter.as_str().into()).or_default();
             return entries.push(entry);
@@ -51,7 +71,7 @@ impl Index {
     }
 
     /// Removes one, and what it alone needed.
-    pub(super) fn remove(&mut self, filter: &TopicFilter, entry: Entry) {
+    pub(super) fn remove(&mut self, filter: &TopicFilter, entry: E) {
         if !filter.is_exact() {
             return self.wild.remove(filter.as_str().split('/'), entry);
         }
@@ -64,7 +84,7 @@ impl Index {
     }
 
     /// Visits every filter that matches `topic` (MQTT 5.0 §4.7).
-    pub(super) fn matching(&self, topic: &str, mut visit: impl FnMut(Entry)) {
+    pub(super) fn matching(&self, topic: &str, mut visit: impl FnMut(E)) {
         let exact = self.exact.get(topic).into_iter().flatten();
         exact.copied().for_each(&mut visit);
         if topic.starts_with('$') {
@@ -81,13 +101,13 @@ impl Index {
     }
 }
 
-impl Node {
+impl<E: Copy + PartialEq> Node<E> {
     fn is_empty(&self) -> bool {
         self.levels.is_empty() && self.any.is_none() && self.here.is_empty() && self.rest.is_empty()
     }
 
     /// Goes at most as deep as the longest filter.
-    fn matching(&self, topic: Option<&str>, visit: &mut impl FnMut(Entry)) {
+    fn matching(&self, topic: Option<&str>, visit: &mut impl FnMut(E)) {
         self.rest.iter().copied().for_each(&mut *visit);
         let Some(topic) = topic else {
             return self.here.iter().copied().for_each(visit);
@@ -104,7 +124,7 @@ impl Node {
         }
     }
 
-    fn remove<'a>(&mut self, mut levels: impl Iterator<Item = &'a str>, entry: Entry) {
+    fn remove<'a>(&mut self, mut levels: impl Iterator<Item = &'a str>, entry: E) {
         match levels.next() {
             None => self.here.retain(|it| *it != entry),
             Some("#") => self.rest.retain(|it| *it != entry),
@@ -157,7 +177,7 @@ mod tests {
         prop::collection::vec(one, 1..30)
     }
 
-    fn found(index: &Index, topic: &str) -> Vec<u32> {
+    fn found(index: &Index<Entry>, topic: &str) -> Vec<u32> {
         let mut found = vec![];
         index.matching(topic, |entry| found.push(entry.slot));
         found.sort_unstable();

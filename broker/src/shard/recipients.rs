@@ -1,8 +1,11 @@
 //! Who gets the messages of a topic, remembered for the next message on it.
 
+use super::groups::{GroupNumber, Groups};
 use super::index::{Entry, Index};
 use super::{Slot, Slots};
+use crate::wire::Options;
 use std::collections::HashMap;
+use std::num::NonZero;
 use std::sync::Arc;
 use tanglegate_core::Timestamp;
 
@@ -48,12 +51,29 @@ impl Recipient {
             Whose::Own => own,
         }
     }
+
+    /// Looks the right up again, if rights have changed.
+    pub(super) fn bring_up_to_date(&mut self, topic: &str, slot: &Slot) {
+        if self.rights_version != slot.rights_version {
+            self.until = slot.read_until(topic);
+            self.rights_version = slot.rights_version;
+        }
+    }
+}
+
+/// Who gets the messages of one topic.
+#[derive(Debug, Default)]
+pub(super) struct Audience {
+    /// All of these.
+    pub(super) all: Vec<Recipient>,
+    /// One of the members of each of these.
+    pub(super) shared: Vec<(GroupNumber, Vec<Recipient>)>,
 }
 
 /// What is remembered.
 #[derive(Debug, Default)]
 pub(super) struct Recipients {
-    topics: HashMap<Box<str>, Vec<Recipient>>,
+    topics: HashMap<Box<str>, Audience>,
     recipients: usize,
 }
 
@@ -64,51 +84,82 @@ impl Recipients {
         self.recipients = 0;
     }
 
-    /// The recipients of `topic`.
-    pub(super) fn of(&mut self, topic: &str, index: &Index, slots: &Slots) -> &mut [Recipient] {
+    /// Who gets the messages of `topic`.
+    pub(super) fn of(
+        &mut self,
+        topic: &str,
+        index: &Index<Entry>,
+        groups: &Groups,
+        slots: &Slots,
+    ) -> &mut Audience {
         if !self.topics.contains_key(topic) {
             if self.topics.len() >= TOPICS || self.recipients >= RECIPIENTS {
                 self.forget();
             }
-            let found = find(topic, index, slots);
-            self.recipients += found.len();
+            let found = Audience {
+                all: find(topic, index, slots),
+                shared: find_shared(topic, groups, slots),
+            };
+            let members = found.shared.iter().map(|(_, members)| members.len());
+            self.recipients += found.all.len() + members.sum::<usize>();
             self.topics.insert(topic.into(), found);
         }
-        self.topics
-            .get_mut(topic)
-            .map_or(&mut [], Vec::as_mut_slice)
+        self.topics.get_mut(topic).expect("it was just found")
     }
 }
 
-fn find(topic: &str, index: &Index, slots: &Slots) -> Vec<Recipient> {
+fn find(topic: &str, index: &Index<Entry>, slots: &Slots) -> Vec<Recipient> {
     let mut entries = vec![];
     index.matching(topic, |entry| entries.push(entry));
     // One after the other for each client.
     entries.sort_unstable();
     let mut found = vec![];
     for entries in entries.chunk_by(|one, other| one.slot == other.slot) {
-        let slot = slots.get(entries[0].slot);
-        let options = |it: &Entry| slot.subscription(it.subscription).options;
-        let (others, all): (Vec<Entry>, Vec<Entry>) =
-            entries.iter().partition(|it| options(it).no_local);
+        let number = entries[0].slot;
+        let slot = slots.get(number);
+        let wish = |it: &Entry| {
+            let subscription = slot.subscription(it.subscription);
+            (subscription.options, subscription.id)
+        };
+        let wishes: Vec<Wish> = entries.iter().map(wish).collect();
+        let (others, all): (Vec<Wish>, Vec<Wish>) = wishes
+            .iter()
+            .copied()
+            .partition(|(options, _)| options.no_local);
         if others.is_empty() {
-            found.push(recipient(topic, slot, entries, Whose::Everybodys));
+            found.push(recipient(topic, number, slot, &wishes, Whose::Everybodys));
             continue;
         }
-        found.push(recipient(topic, slot, entries, Whose::Others));
+        found.push(recipient(topic, number, slot, &wishes, Whose::Others));
         if !all.is_empty() {
-            found.push(recipient(topic, slot, &all, Whose::Own));
+            found.push(recipient(topic, number, slot, &all, Whose::Own));
         }
     }
     found
 }
 
+/// The members of the groups, in their order.
+fn find_shared(topic: &str, groups: &Groups, slots: &Slots) -> Vec<(GroupNumber, Vec<Recipient>)> {
+    let groups = groups.matching(topic).into_iter();
+    let found = groups.map(|(number, group)| {
+        let members = group.members.iter().map(|it| {
+            let (slot, wish) = (slots.get(it.slot), (it.options, it.id));
+            recipient(topic, it.slot, slot, &[wish], Whose::Everybodys)
+        });
+        (number, members.collect())
+    });
+    found.collect()
+}
+
+/// How one subscription is to be served, and its identifier.
+type Wish = (Options, Option<NonZero<u32>>);
+
 /// One client, for these subscriptions of its.
-fn recipient(topic: &str, slot: &Slot, entries: &[Entry], whose: Whose) -> Recipient {
-    let id = |it: &Entry| slot.subscription(it.subscription).id.map(u32::from);
-    let ids: Arc<[u32]> = entries.iter().filter_map(id).collect();
+fn recipient(topic: &str, number: u32, slot: &Slot, wishes: &[Wish], whose: Whose) -> Recipient {
+    let id = |(_, id): &Wish| id.map(u32::from);
+    let ids: Arc<[u32]> = wishes.iter().filter_map(id).collect();
     let mut recipient = Recipient {
-        slot: entries[0].slot,
+        slot: number,
         qos: 0,
         retain_as_published: false,
         whose,
@@ -116,10 +167,9 @@ fn recipient(topic: &str, slot: &Slot, entries: &[Entry], whose: Whose) -> Recip
         until: slot.read_until(topic),
         rights_version: slot.rights_version,
     };
-    for entry in entries {
-        let subscription = slot.subscription(entry.subscription);
-        recipient.qos = recipient.qos.max(subscription.options.qos);
-        recipient.retain_as_published |= subscription.options.retain_as_published;
+    for (options, _) in wishes {
+        recipient.qos = recipient.qos.max(options.qos);
+        recipient.retain_as_published |= options.retain_as_published;
     }
     recipient
 }

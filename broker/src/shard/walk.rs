@@ -1,7 +1,7 @@
 //! Serving a batch record to the sessions of a shard.
 
 use super::recipients::Recipient;
-use super::{Shard, Slot, State};
+use super::{Shard, Share, Slot, State};
 use crate::message::StoredMessage;
 use crate::outbox::{Bounds, Pushed, Queue, Queued};
 use crate::record::{Record, Run, origin, runs};
@@ -16,21 +16,32 @@ use tanglegate_core::Timestamp;
 
 /// What one walk did.
 #[derive(Debug, Default)]
-struct Tally {
-    slow: u64,
-    too_large: u64,
-    withheld: u64,
-    withheld_ended: u64,
+pub(super) struct Tally {
+    pub(super) slow: u64,
+    pub(super) too_large: u64,
+    pub(super) withheld: u64,
+    pub(super) withheld_ended: u64,
     no_room_to_retain: u64,
     /// The last change that was recorded of it.
-    mark: Mark,
+    pub(super) mark: Mark,
+}
+
+impl Tally {
+    /// Messages are withheld from whoever has no right to them, or none any more.
+    fn withhold(&mut self, recipient: &Recipient, count: u64) {
+        if recipient.until == Timestamp(0) {
+            self.withheld += count;
+        } else {
+            self.withheld_ended += count;
+        }
+    }
 }
 
 /// What stays the same for all recipients of a run.
-struct Serving<'a> {
-    run: &'a Run<'a>,
+pub(super) struct Serving<'a> {
+    pub(super) run: &'a Run<'a>,
     origin: u64,
-    now: Timestamp,
+    pub(super) now: Timestamp,
     /// Seconds left of the message's life, when it has an end.
     expiry: Option<u32>,
     /// The run as 5.0 packets with QoS 0 and without subscription identifiers; made once, for
@@ -41,7 +52,7 @@ struct Serving<'a> {
 }
 
 /// A walk through one record, on one shard or several.
-struct Walk<'a> {
+pub(super) struct Walk<'a> {
     record: &'a [u8],
     now: Timestamp,
     wakers: Vec<Waker>,
@@ -49,7 +60,7 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    fn new(record: &'a [u8], now: Timestamp) -> Self {
+    pub(super) fn new(record: &'a [u8], now: Timestamp) -> Self {
         Self {
             record,
             now,
@@ -77,20 +88,30 @@ impl<'a> Walk<'a> {
         for run in runs(self.record) {
             five.clear();
             stored.clear();
-            let serving = Serving {
-                run: &run,
-                origin: origin(self.record),
-                now: self.now,
-                expiry: seconds_left(&run, self.now),
-                five: &mut five,
-                stored: &mut stored,
-            };
+            let buffers = (&mut five, &mut stored);
+            let serving = Serving::new(&run, origin(self.record), self.now, buffers);
             state.serve(serving, &mut self.wakers, &mut self.tally);
         }
     }
 
+    /// Puts the only message of the record into the outbox of one of a group. `stored` is the
+    /// same message.
+    pub(super) fn through_group(
+        &mut self,
+        state: &mut State,
+        share: &Share,
+        stored: StoredMessage,
+    ) {
+        let (mut five, mut stored) = (vec![], vec![stored]);
+        for run in runs(self.record) {
+            let buffers = (&mut five, &mut stored);
+            let serving = Serving::new(&run, origin(self.record), self.now, buffers);
+            state.serve_group(share, serving, &mut self.wakers, &mut self.tally);
+        }
+    }
+
     /// Wakes those who got something, and tells what was recorded. No lock may be held.
-    fn end(self, counters: &Counters) -> Mark {
+    pub(super) fn end(self, counters: &Counters) -> Mark {
         self.wakers.into_iter().for_each(Waker::wake);
         counters.dropped_slow.add(self.tally.slow);
         counters.dropped_too_large.add(self.tally.too_large);
@@ -149,15 +170,19 @@ fn seconds_left(run: &Run<'_>, now: Timestamp) -> Option<u32> {
 impl State {
     fn serve(&mut self, mut serving: Serving<'_>, wakers: &mut Vec<Waker>, tally: &mut Tally) {
         let topic = serving.run.topic;
-        for recipient in self.recipients.of(topic, &self.index, &self.slots) {
-            let slot = self.slots.get(recipient.slot);
+        let Self {
+            slots,
+            index,
+            groups,
+            recipients,
+        } = self;
+        let audience = recipients.of(topic, index, groups, slots);
+        for recipient in &mut audience.all {
+            let slot = slots.get(recipient.slot);
             if !recipient.gets(slot.session == serving.origin) {
                 continue;
             }
-            if recipient.rights_version != slot.rights_version {
-                recipient.until = slot.read_until(topic);
-                recipient.rights_version = slot.rights_version;
-            }
+            recipient.bring_up_to_date(topic, slot);
             // Whoever has no right gets nothing. Whose right ends between here and the socket
             // gets nothing either: the outbox looks again.
             if serving.now < recipient.until {
@@ -169,16 +194,34 @@ impl State {
                 if !bearable {
                     slot.outbox.order(Order::TooSlow);
                 }
-            } else if recipient.until == Timestamp(0) {
-                tally.withheld += u64::from(serving.run.count);
             } else {
-                tally.withheld_ended += u64::from(serving.run.count);
+                tally.withhold(recipient, u64::from(serving.run.count));
             }
+        }
+        for (number, members) in &mut audience.shared {
+            let group = groups.get_mut(*number);
+            serving.share_out(group, members, slots, wakers, tally);
         }
     }
 }
 
-impl Serving<'_> {
+impl<'a> Serving<'a> {
+    fn new(
+        run: &'a Run<'a>,
+        origin: u64,
+        now: Timestamp,
+        (five, stored): (&'a mut Vec<u8>, &'a mut Vec<StoredMessage>),
+    ) -> Self {
+        Self {
+            run,
+            origin,
+            now,
+            expiry: seconds_left(run, now),
+            five,
+            stored,
+        }
+    }
+
     /// False when a message found no room that must not be dropped.
     fn deliver(
         &mut self,
@@ -189,10 +232,7 @@ impl Serving<'_> {
     ) -> bool {
         let run = self.run;
         let retain = run.retain && recipient.retain_as_published;
-        let bounds = Bounds {
-            until: recipient.until,
-            expires: run.expires(),
-        };
+        let bounds = self.bounds(recipient);
         match run.qos.min(recipient.qos) {
             0 if !retain && recipient.ids.is_none() && self.fits(slot) => {
                 let packets = self.packets(slot.version);
@@ -217,26 +257,69 @@ impl Serving<'_> {
         qos: u8,
         tally: &mut Tally,
     ) -> bool {
+        let count = self.run.count as usize;
+        for number in 0..count {
+            let queued = self.queued(number, recipient, qos, None);
+            if queue.push_queued(queued) == Pushed::Full {
+                tally.slow += (count - number) as u64;
+                return false;
+            }
+        }
+        true
+    }
+
+    /// A message of the run, by its number, for the line of a client.
+    pub(super) fn queued(
+        &mut self,
+        number: usize,
+        recipient: &Recipient,
+        qos: u8,
+        share: Option<Arc<Share>>,
+    ) -> Queued {
         let run = self.run;
         if self.stored.is_empty() {
             let store =
                 |payload| StoredMessage::new(run.topic, run.properties, payload, run.expires());
             self.stored.extend(run.payloads().map(store));
         }
-        for (number, message) in self.stored.iter().enumerate() {
-            let queued = Queued {
-                message: message.clone(),
-                qos,
-                retain: run.retain && recipient.retain_as_published,
-                ids: recipient.ids.clone(),
-                until: recipient.until,
-            };
-            if queue.push_queued(queued) == Pushed::Full {
-                tally.slow += (self.stored.len() - number) as u64;
-                return false;
-            }
+        Queued {
+            message: self.stored[number].clone(),
+            qos,
+            retain: run.retain && recipient.retain_as_published,
+            ids: recipient.ids.clone(),
+            until: recipient.until,
+            share,
         }
-        true
+    }
+
+    /// A message of the run as a packet for a client.
+    pub(super) fn delivery<'b>(
+        &'b self,
+        slot: &Slot,
+        recipient: &'b Recipient,
+        qos: u8,
+        payload: &'b [u8],
+    ) -> Delivery<'b> {
+        Delivery {
+            version: slot.version,
+            qos,
+            packet_id: u16::from(qos != 0),
+            duplicate: false,
+            retain: self.run.retain && recipient.retain_as_published,
+            topic: self.run.topic,
+            expiry: self.expiry,
+            ids: recipient.ids.as_deref().unwrap_or_default(),
+            forwarded: self.run.properties,
+            payload,
+        }
+    }
+
+    /// How long the messages may be handed to a recipient.
+    pub(super) fn bounds(&self, recipient: &Recipient) -> Bounds {
+        Bounds {
+            until: recipient.until,
+            expires: self.run.expires(),
+        }
     }
 
     /// True when no packet of the run can be too large for the client.
@@ -283,18 +366,7 @@ impl Serving<'_> {
         let run = self.run;
         let mut left = u64::from(run.count);
         for payload in run.payloads() {
-            let delivery = Delivery {
-                version: slot.version,
-                qos: 0,
-                packet_id: 0,
-                duplicate: false,
-                retain: run.retain && recipient.retain_as_published,
-                topic: run.topic,
-                expiry: self.expiry,
-                ids: recipient.ids.as_deref().unwrap_or_default(),
-                forwarded: run.properties,
-                payload,
-            };
+            let delivery = self.delivery(slot, recipient, 0, payload);
             if delivery.size() > slot.packet_bytes as usize {
                 tally.too_large += 1; // [MQTT-3.1.2-24], [MQTT-3.1.2-25]
             } else if queue.push_message(&delivery, bounds) == Pushed::Full {

@@ -45,7 +45,6 @@ pub(crate) fn accept_connect(out: &mut Vec<u8>, version: Version, accepted: &Acc
         properties.push(0x22);
         properties.extend_from_slice(&accepted.topic_aliases.to_be_bytes());
     }
-    properties.extend_from_slice(&[0x2A, 0]); // no shared subscriptions
     if let Some(keep_alive) = accepted.keep_alive {
         let seconds = u16::try_from(keep_alive.as_secs()).unwrap_or(u16::MAX);
         properties.push(0x13);
@@ -236,7 +235,7 @@ mod tests {
         };
         accept_connect(&mut out, Version::V5, &accepted);
         let (packet, _) = v5_0::Connack::parse(body(&out)).unwrap();
-        assert_eq!(packet.props().len(), 7);
+        assert_eq!(packet.props().len(), 6);
 
         out.clear();
         let reasons = [Reason::GrantedQos1, Reason::NotAuthorized];

@@ -29,7 +29,6 @@ pub(crate) enum Reason {
     PacketTooLarge = 0x95,
     QuotaExceeded = 0x97,
     AdministrativeAction = 0x98,
-    NoSharedSubscriptions = 0x9E,
     ConnectionRateExceeded = 0x9F,
 }
 

@@ -3,7 +3,9 @@
 
 use super::publish::take_packet_id;
 use super::{Fault, PacketKind, Version};
-use mqtt_protocol_core::mqtt::packet::{Property, SubEntry, v3_1_1, v5_0};
+use mqtt_protocol_core::mqtt::packet::{
+    Properties, PropertiesParse, Property, SubEntry, v3_1_1, v5_0,
+};
 use mqtt_protocol_core::mqtt::result_code::DisconnectReasonCode;
 use std::num::NonZero;
 
@@ -67,18 +69,32 @@ impl SubscribeRequest {
     }
 
     fn read_v5(body: &[u8]) -> Result<Self, Fault> {
-        let (packet, _) = v5_0::Subscribe::parse(body)?;
+        // In parts, because the whole would refuse everything for the sake of one misnamed share.
+        let packet_id = packet_id(body)?;
+        let (properties, length) = Properties::parse(&body[2..])?;
         let mut id = None;
-        for property in packet.props() {
-            if let Property::SubscriptionIdentifier(it) = property {
-                let given = NonZero::new(it.val())
-                    .ok_or(Fault::Protocol("the subscription identifier is 0"))?;
-                if id.replace(given).is_some() {
-                    return Err(Fault::Protocol("there are two subscription identifiers"));
+        for property in &properties {
+            match property {
+                Property::SubscriptionIdentifier(it) => {
+                    let given = NonZero::new(it.val())
+                        .ok_or(Fault::Protocol("the subscription identifier is 0"))?;
+                    if id.replace(given).is_some() {
+                        return Err(Fault::Protocol("there are two subscription identifiers"));
+                    }
                 }
+                Property::UserProperty(_) => {}
+                _ => return Err(Fault::Malformed("a property does not belong to SUBSCRIBE")),
             }
         }
-        let entries: Vec<_> = packet.entries().iter().map(entry).collect();
+        let (mut entries, mut rest) = (vec![], &body[2 + length..]);
+        while !rest.is_empty() {
+            let (read, length) = SubEntry::parse(rest)?;
+            entries.push(entry(&read));
+            rest = &rest[length..];
+        }
+        if entries.is_empty() {
+            return Err(Fault::Protocol("the SUBSCRIBE has no filter")); // [MQTT-3.8.3-2]
+        }
         // [MQTT-3.8.3-4]
         if entries
             .iter()
@@ -87,7 +103,7 @@ impl SubscribeRequest {
             return Err(Fault::Protocol("a shared subscription cannot be No Local"));
         }
         Ok(Self {
-            packet_id: packet.packet_id(),
+            packet_id,
             id,
             entries,
         })
@@ -123,7 +139,7 @@ fn entry(entry: &SubEntry) -> (String, Options) {
 }
 
 /// True of a shared subscription's filter (MQTT 5.0 §4.8.2).
-pub(crate) fn is_shared(filter: &str) -> bool {
+fn is_shared(filter: &str) -> bool {
     filter.starts_with("$share/")
 }
 

@@ -31,7 +31,6 @@ async fn what_the_gate_can_do_is_announced() {
         "maximum packet 65536",
         "assigned given-0000000000000001",
         "aliases 16",
-        "shared 0",
         "keep-alive 600",
     ];
     assert_eq!(announced, expected);

@@ -15,6 +15,7 @@ mod publishing;
 mod restarts;
 mod retained;
 mod session_life;
+mod shared;
 mod subscribing;
 mod sys;
 mod transports;

@@ -79,15 +79,15 @@ async fn malformed_filters_are_refused_one_by_one() {
         ("a/#/b", 0),
         ("a+", 0),
         ("", 0),
-        ("$share/g/a", 0),
+        ("$share/g", 0),
         ("a", 2),
         ("b", 1),
     ];
     let (codes, why) = client.subscribe_with(&[], &filters).await;
     // [MQTT-3.8.4-6], [MQTT-3.8.4-7]
-    assert_eq!(codes, [0x8F, 0x8F, 0x8F, 0x9E, 2, 1], "{why}");
+    assert_eq!(codes, [0x8F, 0x8F, 0x8F, 0x8F, 2, 1], "{why}");
     let mut four = connect(4, "y").open(&stage).await;
-    let filters = [("a/#/b", 0), ("$share/g/a", 0), ("a", 2)];
+    let filters = [("a/#/b", 0), ("$share/g", 0), ("a", 2)];
     assert_eq!(four.subscribe_with(&[], &filters).await.0, [0x80, 0x80, 2]);
 }
 

@@ -1,0 +1,205 @@
+//! Messages that one of a group gets (MQTT 5.0 §4.8.2).
+//!
+//! The members take turns. Whoever may not read the topic at this moment is passed over, and so
+//! is whoever could not take the message: **a member is chosen only when the message is his**.
+//! Those who are behind get something only when nobody keeps up, the least burdened first, and
+//! those who are away only when nobody is there.
+
+use super::groups::Group;
+use super::recipients::Recipient;
+use super::walk::{Serving, Tally, Walk};
+use super::{Shard, Share, Slots, State};
+use crate::outbox::{Pace, Pushed, Queue, Queued};
+use crate::record::{Message, RecordWriter};
+use crate::store::Mark;
+use std::sync::Arc;
+use std::task::Waker;
+use tanglegate_core::Timestamp;
+
+/// A message of a run.
+#[derive(Clone, Copy)]
+struct Piece<'a> {
+    /// Which one of the run.
+    number: usize,
+    payload: &'a [u8],
+    share: &'a Arc<Share>,
+}
+
+/// Why nobody got a message: the reason that was nearest to somebody's getting it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Missed {
+    NoRight,
+    /// A right has ended.
+    Ended,
+    /// Everybody is away, and the message is not kept.
+    Away,
+    TooLarge,
+    /// There is no room.
+    Full,
+}
+
+impl Serving<'_> {
+    /// Puts each message of the run into the outbox of one of the members.
+    pub(super) fn share_out(
+        &mut self,
+        group: &mut Group,
+        members: &mut [Recipient],
+        slots: &Slots,
+        wakers: &mut Vec<Waker>,
+        tally: &mut Tally,
+    ) {
+        for (number, payload) in self.run.payloads().enumerate() {
+            let piece = Piece {
+                number,
+                payload,
+                share: &group.share,
+            };
+            let missed = match self.give(piece, &mut group.turn, members, slots) {
+                Ok((mark, waker)) => {
+                    tally.mark = tally.mark.max(mark);
+                    wakers.extend(waker);
+                    continue;
+                }
+                Err(missed) => missed,
+            };
+            match missed {
+                Missed::NoRight => tally.withheld += 1,
+                Missed::Ended => tally.withheld_ended += 1,
+                Missed::Away => {}
+                Missed::TooLarge => tally.too_large += 1,
+                Missed::Full => tally.slow += 1,
+            }
+        }
+    }
+
+    /// Gives a message to one of the members; returns what was recorded of it, and who is to be
+    /// woken for it.
+    fn give(
+        &mut self,
+        piece: Piece<'_>,
+        turn: &mut usize,
+        members: &mut [Recipient],
+        slots: &Slots,
+    ) -> Result<(Mark, Option<Waker>), Missed> {
+        let (first, mut missed) = (*turn, Missed::NoRight);
+        let mut behind = vec![];
+        for step in 0..members.len() {
+            let member = &mut members[first.wrapping_add(step) % members.len()];
+            let slot = slots.get(member.slot);
+            member.bring_up_to_date(self.run.topic, slot);
+            if self.now >= member.until {
+                if member.until != Timestamp(0) {
+                    missed = missed.max(Missed::Ended);
+                }
+                continue;
+            }
+            let mut queue = slot.outbox.lock();
+            let pace = queue.pace();
+            if pace != Pace::KeepsUp {
+                behind.push((pace, step));
+                continue;
+            }
+            match self.put(piece, member, slot, &mut queue) {
+                Ok(()) => {
+                    *turn = first.wrapping_add(step + 1);
+                    return Ok((queue.mark(), queue.take_waker()));
+                }
+                Err(why) => missed = missed.max(why),
+            }
+        }
+        behind.sort_unstable();
+        for (_, step) in behind {
+            let member = &members[first.wrapping_add(step) % members.len()];
+            let slot = slots.get(member.slot);
+            let mut queue = slot.outbox.lock();
+            match self.put(piece, member, slot, &mut queue) {
+                Ok(()) => {
+                    *turn = first.wrapping_add(step + 1);
+                    return Ok((queue.mark(), queue.take_waker()));
+                }
+                Err(why) => missed = missed.max(why),
+            }
+        }
+        Err(missed)
+    }
+
+    /// Puts a message into the outbox of a member that may read it.
+    fn put(
+        &mut self,
+        piece: Piece<'_>,
+        member: &Recipient,
+        slot: &super::Slot,
+        queue: &mut Queue,
+    ) -> Result<(), Missed> {
+        let qos = self.run.qos.min(member.qos); // [MQTT-4.8.2-3]
+        let bounds = self.bounds(member);
+        let delivery = self.delivery(slot, member, qos, piece.payload);
+        if delivery.size() > slot.packet_bytes as usize {
+            return Err(Missed::TooLarge);
+        }
+        let pushed = if qos == 0 {
+            queue.push_message(&delivery, bounds)
+        } else {
+            let share = Some(Arc::clone(piece.share));
+            queue.push_queued(self.queued(piece.number, member, qos, share))
+        };
+        match pushed {
+            Pushed::Queued => Ok(()),
+            Pushed::Away => Err(Missed::Away),
+            Pushed::Full => Err(Missed::Full),
+        }
+    }
+}
+
+impl State {
+    /// Serves one group only.
+    pub(super) fn serve_group(
+        &mut self,
+        share: &Share,
+        mut serving: Serving<'_>,
+        wakers: &mut Vec<Waker>,
+        tally: &mut Tally,
+    ) {
+        // Nobody is left: then the message is nobody's.
+        let Some(number) = self.groups.number(share) else {
+            return;
+        };
+        let topic = serving.run.topic;
+        let audience = (self.recipients).of(topic, &self.index, &self.groups, &self.slots);
+        let group = audience.shared.iter_mut().find(|(it, _)| *it == number);
+        if let Some((_, members)) = group {
+            let group = self.groups.get_mut(number);
+            serving.share_out(group, members, &self.slots, wakers, tally);
+        }
+    }
+}
+
+impl Shard {
+    /// Gives a message that a member of `share` has left behind to another one.
+    pub(crate) fn share_again(&self, share: &Share, left: Queued, now: Timestamp) {
+        let message = left.message;
+        let expiry = message.seconds_left(now);
+        if now >= message.expires() {
+            return self.counters.dropped_expired.one();
+        }
+        let mut writer = RecordWriter::default();
+        let again = Message {
+            topic: message.topic(),
+            qos: left.qos,
+            retain: left.retain,
+            expiry,
+            properties: message.properties(),
+            payload: message.payload(),
+        };
+        // As if it had arrived so that it expires when it does.
+        let whole = u64::from(expiry.unwrap_or(0)) * 1_000;
+        let arrived = expiry.map_or(now, |_| {
+            Timestamp(message.expires().0.saturating_sub(whole))
+        });
+        writer.push(&again, arrived);
+        let record = writer.finish(0);
+        let mut walk = Walk::new(&record, now);
+        walk.through_group(&mut self.state.lock(), share, message);
+        walk.end(&self.counters);
+    }
+}
