@@ -68,7 +68,7 @@ fn each_listener_has_its_own_rules_and_certificates_are_replaced_without_a_stop(
 
     let publish = |port, login, trusting: Option<&str>| {
         let file = trusting.map(|it| folder.join(format!("{it}.pem")));
-        let mut arguments = vec!["-t", "sensor/1m", "-m", "x"];
+        let mut arguments = vec!["-t", "sensor/knock", "-m", "x"];
         if let Some(file) = &file {
             arguments.extend(["--cafile", path(file)]);
         }
