@@ -39,6 +39,7 @@ impl Budget {
         }
     }
 
+    #[cfg(test)]
     /// Bytes that clients have taken.
     pub(crate) fn taken(&self) -> usize {
         self.taken.load(Ordering::Relaxed)
@@ -73,17 +74,20 @@ impl Share {
         }
     }
 
+    #[cfg(test)]
     /// Bytes in use.
     pub(crate) fn used(&self) -> usize {
         self.used
     }
 
+    #[cfg(test)]
     /// Uses `bytes` more; false, and nothing changes, when there are not as many.
     #[must_use]
     pub(crate) fn take(&mut self, bytes: usize) -> bool {
         self.hold(self.used.saturating_add(bytes))
     }
 
+    #[cfg(test)]
     /// Uses `bytes` less.
     ///
     /// # Panics

@@ -2,6 +2,7 @@
 
 use crate::access::AccessView;
 use crate::alarm::Alarm;
+use crate::budget::{Budget, Share};
 use crate::clock::Clock;
 use crate::door::Door;
 use crate::entrance::{Entrance, ListenerSettings, TlsError};
@@ -11,6 +12,7 @@ use crate::limits::Limits;
 use crate::listener::{listen, reached};
 use crate::login::{Cost, CostError, LoginDesk};
 use crate::message::StoredMessage;
+use crate::outbox::Room;
 use crate::registry::Registry;
 use crate::retained::Retained;
 use crate::router::{self, Log, LogReader};
@@ -23,6 +25,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use tanglegate_core::SubscriberId;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
@@ -124,6 +127,8 @@ pub(crate) struct Context {
     pub(crate) view: AccessView,
     pub(crate) clock: Clock,
     pub(crate) limits: Limits,
+    /// What may wait for all clients with a login, and for all without.
+    budgets: Budgets,
     pub(crate) log: Log,
     pub(crate) shards: Vec<Arc<Shard>>,
     pub(crate) retained: Arc<Retained>,
@@ -137,7 +142,36 @@ pub(crate) struct Context {
     sessions: AtomicU64,
 }
 
+/// What may wait for clients, in bytes.
+struct Budgets {
+    known: Arc<Budget>,
+    anonymous: Arc<Budget>,
+}
+
+impl Budgets {
+    fn new(limits: &Limits) -> Self {
+        Self {
+            known: Arc::new(Budget::new(limits.known_bytes)),
+            anonymous: Arc::new(Budget::new(limits.anonymous_bytes)),
+        }
+    }
+}
+
 impl Context {
+    /// What may wait for one more client.
+    pub(crate) fn room(&self, subject: Option<SubscriberId>) -> Room {
+        let limits = self.limits.of(subject);
+        let budget = match subject {
+            Some(_) => &self.budgets.known,
+            None => &self.budgets.anonymous,
+        };
+        Room {
+            bytes: limits.queued_bytes,
+            messages: limits.queued_messages,
+            share: Share::new(budget),
+        }
+    }
+
     /// Identity of a new session.
     pub(crate) fn next_session(&self) -> u64 {
         self.sessions.fetch_add(1, Ordering::Relaxed) + 1
@@ -227,6 +261,7 @@ impl Gate {
             alarm: Alarm::default(),
             logins,
             door: Arc::new(Door::new(limits.clone(), Arc::clone(&counters))),
+            budgets: Budgets::new(&limits),
             limits,
             counters,
             phase: watch::Sender::new(Phase::Open),

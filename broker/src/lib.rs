@@ -17,10 +17,6 @@
 
 mod access;
 mod alarm;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "outboxes and sessions take from it")
-)]
 mod budget;
 mod clock;
 mod decision;
@@ -47,11 +43,6 @@ mod session;
 mod shard;
 mod socket;
 mod statistics;
-#[allow(
-    dead_code,
-    unused_imports,
-    reason = "sessions that outlive their connection record here"
-)]
 mod store;
 mod sys;
 mod wire;

@@ -8,6 +8,7 @@ mod packets;
 pub(crate) use line::{Ended, Keep, Queued};
 pub(crate) use packets::{Bounds, Dropped, HandedOver, Next, Packets};
 
+use crate::budget::Share;
 use crate::session::Order;
 use crate::store::{Mark, RestoredMessage};
 use crate::wire::{Answer, Delivery, Version, acknowledge};
@@ -36,8 +37,8 @@ pub(crate) struct Queue {
     ready: Packets,
     /// QoS 1 and 2.
     line: Line,
-    /// Bound on everything queued, in bytes.
-    limit: usize,
+    /// Bounds on everything queued, and what of it was taken from what all clients share.
+    room: Room,
     /// Bytes that the connection has taken and not handed over.
     taken: usize,
     waker: Option<Waker>,
@@ -46,6 +47,17 @@ pub(crate) struct Queue {
     /// False while the session is kept for a client that is away.
     connected: bool,
     order: Option<Order>,
+}
+
+/// What may wait for one client.
+#[derive(Debug)]
+pub(crate) struct Room {
+    /// Bytes.
+    pub(crate) bytes: usize,
+    /// QoS 1 and 2 messages.
+    pub(crate) messages: usize,
+    /// Its part of what may wait for all clients of its kind.
+    pub(crate) share: Share,
 }
 
 /// What became of a message.
@@ -81,14 +93,14 @@ pub(crate) struct Terms {
 }
 
 impl Outbox {
-    /// An outbox for `limit` bytes and `in_flight` QoS 1 and 2 messages at a time. With `keep`,
+    /// An outbox with so much room, for `in_flight` QoS 1 and 2 messages at a time. With `keep`,
     /// these survive the server.
-    pub(crate) fn new(limit: usize, in_flight: u16, keep: Option<Keep>) -> Self {
+    pub(crate) fn new(room: Room, in_flight: u16, keep: Option<Keep>) -> Self {
         Self {
             queue: Mutex::new(Queue {
                 ready: Packets::default(),
                 line: Line::new(in_flight, keep),
-                limit,
+                room,
                 taken: 0,
                 waker: None,
                 blocked: false,
@@ -146,11 +158,14 @@ impl Queue {
         self.ready = Packets::default();
         (self.connected, self.blocked) = (false, false);
         (self.taken, self.waker, self.order) = (0, None, None);
+        self.give_back_room();
     }
 
     /// Brings back what was kept over the end of the server; see [`Line::restore`].
     pub(crate) fn restore(&mut self, messages: Vec<RestoredMessage>, sent_below: u64) {
         self.line.restore(messages, sent_below);
+        // What was promised is kept, also where there is no room for it any more.
+        let _ = self.room.share.hold(self.queued());
     }
 
     /// What has to be safe before a publisher is told that his message was taken, or a client
@@ -160,9 +175,25 @@ impl Queue {
     }
 
     /// Bytes that still fit.
+    #[cfg(test)]
     pub(crate) fn room(&self) -> usize {
-        let queued = self.ready.len() + self.line.bytes() + self.taken;
-        self.limit.saturating_sub(queued)
+        self.room.bytes.saturating_sub(self.queued())
+    }
+
+    /// Bytes of everything queued.
+    fn queued(&self) -> usize {
+        self.ready.len() + self.line.bytes() + self.taken
+    }
+
+    /// Takes room for `more` bytes, if there are as many for this client and in all.
+    fn take_room(&mut self, more: usize) -> bool {
+        let queued = self.queued() + more;
+        queued <= self.room.bytes && self.room.share.hold(queued)
+    }
+
+    /// Gives room back that is no longer needed.
+    fn give_back_room(&mut self) {
+        let _less = self.room.share.hold(self.queued());
     }
 
     /// How well the client keeps up.
@@ -189,7 +220,7 @@ impl Queue {
         if !self.connected {
             return Pushed::Away;
         }
-        if packets.len() > self.room() {
+        if !self.take_room(packets.len()) {
             return Pushed::Full;
         }
         self.ready.push(packets, messages, bounds);
@@ -201,7 +232,7 @@ impl Queue {
         if !self.connected {
             return Pushed::Away;
         }
-        if delivery.size() > self.room() {
+        if !self.take_room(delivery.size()) {
             return Pushed::Full;
         }
         self.ready.push_message(delivery, bounds);
@@ -210,7 +241,8 @@ impl Queue {
 
     /// Adds a QoS 1 or 2 message at the end of the line, if it fits.
     pub(crate) fn push_queued(&mut self, queued: Queued) -> Pushed {
-        if Line::cost(&queued.message) > self.room() {
+        let cost = Line::cost(&queued.message);
+        if self.line.len() >= self.room.messages || !self.take_room(cost) {
             return Pushed::Full;
         }
         self.line.push(queued);
@@ -281,11 +313,14 @@ impl Queue {
     /// Tells that `left` of the bytes taken are not handed over yet.
     pub(crate) fn left(&mut self, left: usize) {
         self.taken = left;
+        self.give_back_room();
     }
 
     /// A PUBACK came: the next message may go.
     pub(crate) fn acknowledged(&mut self, id: u16) -> bool {
-        self.line.acknowledged(id)
+        let known = self.line.acknowledged(id);
+        self.give_back_room();
+        known
     }
 
     /// A PUBREC came; `refused` when the client does not want the message. True when a PUBREL is
@@ -359,6 +394,19 @@ fn put(
 }
 
 #[cfg(test)]
+impl Room {
+    /// Room for so many bytes, whatever others need.
+    pub(crate) fn of(bytes: usize) -> Self {
+        let budget = std::sync::Arc::new(crate::budget::Budget::new(usize::MAX));
+        Self {
+            bytes,
+            messages: usize::MAX,
+            share: Share::new(&budget),
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::message::StoredMessage;
@@ -370,7 +418,7 @@ mod tests {
 
     /// An outbox for one message in flight, held until it is acknowledged.
     fn held(limit: usize) -> Outbox {
-        let outbox = Outbox::new(limit, 1, None);
+        let outbox = Outbox::new(Room::of(limit), 1, None);
         outbox.lock().connect(1, true);
         outbox
     }
@@ -418,7 +466,7 @@ mod tests {
 
     #[test]
     fn qos_1_waits_for_the_window_and_keeps_its_order() {
-        let outbox = Outbox::new(1_000, 1, None);
+        let outbox = Outbox::new(Room::of(1_000), 1, None);
         let mut queue = outbox.lock();
         let _ = [b"1", b"2", b"3"].map(|it| queue.push_queued(queued(it, 9)));
         assert_eq!(ready(&mut queue, 0), [0x32, 6, 0, 1, b't', 0, 1, b'1']);
@@ -475,9 +523,44 @@ mod tests {
 
     #[test]
     fn the_first_order_stands() {
-        let outbox = Outbox::new(10, 1, None);
+        let outbox = Outbox::new(Room::of(10), 1, None);
         outbox.order(Order::Suspended);
         outbox.order(Order::ShuttingDown);
         assert_eq!(outbox.lock().ordered(), Some(Order::Suspended));
+    }
+
+    #[test]
+    fn messages_are_counted_and_what_all_share_is_shared() {
+        let cost = Line::cost(&queued(&[0; 10_000], 9).message);
+        let budget = std::sync::Arc::new(crate::budget::Budget::new(5 * cost));
+        let room = |messages| Room {
+            bytes: usize::MAX,
+            messages,
+            share: Share::new(&budget),
+        };
+        let (few, many) = (Outbox::new(room(1), 1, None), Outbox::new(room(9), 1, None));
+        let push = |outbox: &Outbox| outbox.lock().push_queued(queued(&[0; 10_000], 9));
+        assert_eq!((push(&few), push(&few)), (Pushed::Queued, Pushed::Full));
+        let mut fitting = 0;
+        while push(&many) == Pushed::Queued {
+            fitting += 1;
+        }
+        assert!(
+            (1..=2).contains(&fitting),
+            "half of what is left for others"
+        );
+        let terms = Terms {
+            packet_bytes: usize::MAX,
+            ..TERMS
+        };
+        let (mut taken, mut dropped) = (Packets::default(), Dropped::default());
+        let mut queue = many.lock();
+        queue.take(&mut taken, terms, Timestamp(0), &mut dropped);
+        queue.left(0);
+        assert!(queue.acknowledged(1));
+        drop(queue);
+        assert_eq!(push(&many), Pushed::Queued, "room that is given back");
+        drop((few, many));
+        assert_eq!(budget.taken(), 0);
     }
 }

@@ -371,7 +371,7 @@ impl Sessions {
 mod tests {
     use super::*;
     use crate::message::StoredMessage;
-    use crate::outbox::Outbox;
+    use crate::outbox::{Outbox, Room};
     use crate::retained::Retained;
     use crate::shard::Shard;
     use crate::statistics::Counters;
@@ -390,7 +390,7 @@ mod tests {
     fn session(session: u64) -> Arc<Handle> {
         let retained = Arc::new(Retained::new(1, 1, crate::store::Store::memory()));
         let shard = Arc::new(Shard::new(0, retained, Arc::<Counters>::default()));
-        let outbox = Arc::new(Outbox::new(100, 1, None));
+        let outbox = Arc::new(Outbox::new(Room::of(100), 1, None));
         let slot = shard.attach(session, Arc::clone(&outbox), Version::V5, 100);
         let handle = Handle::new(session, None, "x".into(), outbox, (shard, slot), None);
         handle.connect(None, Waker::noop().clone());

@@ -230,7 +230,6 @@ impl Line {
     }
 
     /// Messages that are not done.
-    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.entries.len()
     }

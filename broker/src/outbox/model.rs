@@ -76,7 +76,7 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let outbox = Outbox::new(LIMIT, IN_FLIGHT, None);
+        let outbox = Outbox::new(Room::of(LIMIT), IN_FLIGHT, None);
         outbox.lock().connect(IN_FLIGHT, true);
         Self {
             outbox,

@@ -235,7 +235,7 @@ fn new_session(context: &Context, guest: &Guest) -> Arc<Handle> {
     let is_kept = context.store.is_durable() && guest.expiry_seconds != 0;
     let store = is_kept.then(|| context.store.clone());
     let keep = store.clone().map(|store| Keep { store, session });
-    let outbox = Outbox::new(limits.queued_bytes, limits.in_flight, keep);
+    let outbox = Outbox::new(context.room(guest.subject), limits.in_flight, keep);
     let outbox = Arc::new(outbox);
     let slot = shard.attach(
         session,

@@ -224,7 +224,7 @@ impl fmt::Debug for Handle {
 impl Handle {
     /// An anonymous client's, on a shard of its own.
     pub(crate) fn alone() -> Self {
-        let outbox = Arc::new(Outbox::new(1_000, 1, None));
+        let outbox = Arc::new(Outbox::new(crate::outbox::Room::of(1_000), 1, None));
         let retained = Arc::new(crate::retained::Retained::new(0, 0, Store::memory()));
         let shard = Arc::new(Shard::new(0, retained, Arc::default()));
         let version = Version::V5;

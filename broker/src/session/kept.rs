@@ -109,7 +109,8 @@ pub(crate) fn restore(context: &Context, restored: RestoredSession) {
     let limits = context.limits.of(Some(record.owner));
     let store = context.store.clone();
     let keep = Some(Keep { store, session });
-    let outbox = Outbox::new(limits.queued_bytes, limits.in_flight, keep);
+    let room = context.room(Some(record.owner));
+    let outbox = Outbox::new(room, limits.in_flight, keep);
     {
         let mut line = outbox.lock();
         line.restore(queue, sent_below);

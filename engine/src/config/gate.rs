@@ -5,8 +5,9 @@ use super::listeners::ListenerSection;
 use super::{ConfigError, socket_address};
 use serde::Deserialize;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
-use tanglegate_broker::{Limits, ListenerSettings, Settings};
+use tanglegate_broker::{Limits, ListenerSettings, Safety, Settings, StoreSettings};
 
 /// Where clients connect, and what they can make the gate do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +18,17 @@ pub struct GateConfig {
     pub limits: Limits,
     /// How often statistics are published on `$SYS/broker/…`; `None`: never.
     pub sys_interval: Option<Duration>,
+    /// Where sessions and messages survive the server.
+    pub store: StoreConfig,
+}
+
+/// Where sessions, the messages queued for them and retained messages are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreConfig {
+    /// The folder; `None`: `sessions` in the data folder.
+    pub folder: Option<PathBuf>,
+    /// What must have happened before a message is acknowledged; `None`: nothing is kept.
+    pub safety: Option<Safety>,
 }
 
 impl Default for GateConfig {
@@ -26,19 +38,31 @@ impl Default for GateConfig {
             listeners: vec![ListenerSettings::new(listen)],
             limits: Limits::default(),
             sys_interval: Some(Duration::from_secs(10)),
+            store: StoreConfig {
+                folder: None,
+                safety: Some(Safety::Disk),
+            },
         }
     }
 }
 
 impl GateConfig {
-    /// The gate's settings.
+    /// The gate's settings, for an engine with this data folder.
     #[must_use]
-    pub fn settings(&self) -> Settings {
+    pub fn settings(&self, data_dir: &Path) -> Settings {
+        let store = self.store.safety.map(|safety| StoreSettings {
+            folder: match &self.store.folder {
+                Some(folder) => folder.clone(),
+                None => data_dir.join("sessions"),
+            },
+            safety,
+        });
         let usual = Settings::new(SocketAddr::from(([127, 0, 0, 1], 0)));
         Settings {
             listeners: self.listeners.clone(),
             limits: self.limits.clone(),
             sys_interval: self.sys_interval,
+            store,
             ..usual
         }
     }
@@ -51,6 +75,36 @@ pub(super) struct GateSection {
     listener: Vec<ListenerSection>,
     sys_interval: Option<u32>,
     limits: LimitsSection,
+    store: StoreSection,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct StoreSection {
+    folder: Option<PathBuf>,
+    safety: Option<SafetyName>,
+}
+
+#[derive(Deserialize, Clone, Copy)]
+#[serde(rename_all = "lowercase")]
+enum SafetyName {
+    Disk,
+    System,
+    None,
+}
+
+impl StoreSection {
+    fn check(self, usual: StoreConfig) -> StoreConfig {
+        StoreConfig {
+            folder: self.folder.or(usual.folder),
+            safety: match self.safety {
+                None => usual.safety,
+                Some(SafetyName::Disk) => Some(Safety::Disk),
+                Some(SafetyName::System) => Some(Safety::System),
+                Some(SafetyName::None) => None,
+            },
+        }
+    }
 }
 
 impl GateSection {
@@ -59,6 +113,7 @@ impl GateSection {
         Ok(GateConfig {
             listeners: listeners(self.listen, self.listener, usual.listeners)?,
             limits: self.limits.check(usual.limits)?,
+            store: self.store.check(usual.store),
             sys_interval: match self.sys_interval {
                 None => usual.sys_interval,
                 Some(0) => None,

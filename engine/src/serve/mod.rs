@@ -111,7 +111,7 @@ impl Engine {
             Some(ledger) => Some((Node::new(&ledger.node_url, NodeLimits::default())?, ledger)),
             None => None,
         };
-        let gate = Gate::start(config.gate.settings(), view.clone(), clock.clone()).await?;
+        let gate = Gate::start(config.gate.settings(data_dir), view.clone(), clock.clone()).await?;
         let following = node.map(|(node, ledger)| Following::start(node, ledger, writer));
         let ledger = following.as_ref().map(|it| it.status.clone());
         let sources = Sources::new(
