@@ -182,7 +182,7 @@ impl ClientLimits {
             topic_levels: 16,
             topic_bytes: 1 << 10,
             queued_bytes: 256 << 10,
-            queued_messages: 1_000,
+            queued_messages: 4_000,
             stalled: Duration::from_secs(60),
             requests: Some(Rate::new(10, 100)),
             request_bytes: Some(Rate::new(64 << 10, 256 << 10)),

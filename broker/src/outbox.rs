@@ -198,10 +198,10 @@ impl Queue {
 
     /// How well the client keeps up.
     pub(crate) fn pace(&self) -> Pace {
-        let queued = self.limit - self.room();
+        let queued = self.queued();
         if !self.connected {
             Pace::Away(queued)
-        } else if self.blocked || !self.line.is_short() || queued > self.limit / 4 {
+        } else if self.blocked || !self.line.is_short() || queued > self.room.bytes / 4 {
             Pace::Behind(queued)
         } else {
             Pace::KeepsUp

@@ -16,6 +16,7 @@ mod configuration;
 mod control_door;
 mod database_away;
 mod gate_refusals;
+mod kept_sessions;
 mod killed_again_and_again;
 mod listeners;
 mod live_data;
