@@ -63,7 +63,7 @@ fn a_second_engine_is_told_who_holds_the_folder_or_the_database() {
     let said = second(shop.program().env("DATABASE_URL", other));
     let said = complaint(&said);
     assert!(
-        said.contains("another engine") && said.contains("control.sock"),
+        said.contains("in use by another process") && said.contains("data/sessions"),
         "{said}"
     );
 
