@@ -41,7 +41,12 @@ pub(crate) async fn listen(
                 Some(ended) => note(&ended, &context),
                 None => return,
             },
-            () = reached(&mut phase, Phase::Shut) => return sessions.abort_all(),
+            () = reached(&mut phase, Phase::Shut) => {
+                sessions.abort_all();
+                // Each gives its session up first.
+                while sessions.join_next().await.is_some() {}
+                return;
+            }
         }
     }
 }

@@ -48,6 +48,11 @@ pub(crate) struct Ended {
 }
 
 impl Queued {
+    /// Bytes that a message takes while it is queued.
+    pub(crate) fn cost(message: &StoredMessage) -> usize {
+        OVERHEAD + message.len()
+    }
+
     /// Why it must not be sent at `now`, if it must not.
     fn over_at(&self, now: Timestamp) -> Option<Unsent> {
         if now >= self.until {
@@ -88,6 +93,18 @@ struct Entry {
     stage: Stage,
     /// An earlier connection was handed it.
     again: bool,
+}
+
+impl Entry {
+    /// One that only holds its place.
+    fn done() -> Self {
+        Self {
+            queued: None,
+            qos: 1,
+            stage: Stage::Done,
+            again: false,
+        }
+    }
 }
 
 /// The line.
@@ -168,12 +185,7 @@ impl Line {
         for restored in messages {
             // Those in between are done, and hold their places.
             while self.end() < restored.sequence {
-                self.entries.push_back(Entry {
-                    queued: None,
-                    qos: 1,
-                    stage: Stage::Done,
-                    again: false,
-                });
+                self.entries.push_back(Entry::done());
             }
             let queued = restored.message.map(|message| Queued {
                 message,
@@ -195,6 +207,10 @@ impl Line {
                 queued,
                 again: false,
             });
+        }
+        // No sequence is used twice.
+        while self.end() < self.sent_below {
+            self.entries.push_back(Entry::done());
         }
     }
 
@@ -241,7 +257,7 @@ impl Line {
 
     /// Bytes that a message would take.
     pub(super) fn cost(message: &StoredMessage) -> usize {
-        OVERHEAD + message.len()
+        Queued::cost(message)
     }
 
     /// Adds a message at the end; returns its sequence.
@@ -654,6 +670,13 @@ mod tests {
         assert!(line.acknowledged(3) && line.completed(5) && line.received(6));
         line.push(queued(1, 99));
         assert_eq!(sent(&mut line, 0), ["7"]);
+        // What was done before the end is not begun again.
+        let mut done = held(9);
+        done.restore(vec![kept(3, 1, true)], 10);
+        done.start_again(9, true);
+        done.review(|_| Timestamp(9), Timestamp(0));
+        done.push(queued(1, 99));
+        assert_eq!(sent(&mut done, 0), ["+3", "10"]);
         let mut empty = held(9);
         empty.restore(vec![], 70_000);
         empty.push(queued(1, 99));

@@ -103,8 +103,9 @@ impl Attached {
         let limits = context.limits.of(guest.subject);
         let in_flight = guest.in_flight.min(limits.in_flight);
         let holds = guest.expiry_seconds != 0;
-        handle.outbox.lock().connect(in_flight, holds);
+        // Before the outbox takes QoS 0 packets: shards make them as the client speaks.
         handle.set_terms(guest.version, guest.packet_bytes);
+        handle.outbox.lock().connect(in_flight, holds);
         handle.connect(guest.password_set_at, guest.task);
         context.counters.sessions.one();
         context.counters.open_sessions.one();

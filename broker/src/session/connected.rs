@@ -166,20 +166,18 @@ impl Connection {
         let (handle, context) = (&self.attached.handle, &self.attached.context);
         let acks = &mut self.acks;
         let receipt = acks.has_fresh().then(|| acks.hold(handle, &context.store));
-        let answers = receipt.is_some();
         if self.record.is_empty() {
             if let Some(receipt) = receipt {
                 receipt.recorded(Mark::default());
+                context.store.room().await;
             }
             return Ok(());
         }
         let (session, shard) = (handle.session, handle.shard.number);
         let record = std::mem::take(&mut self.record).finish(session);
         let passed = context.pass_on(shard, record, receipt).await;
-        if answers {
-            // Who brings more than the disk takes is slowed down.
-            context.store.room().await;
-        }
+        // Who brings more than the disk takes is slowed down.
+        context.store.room().await;
         passed.map_err(|_| End::LogStopped)
     }
 
@@ -238,6 +236,9 @@ impl Connection {
             self.review()?;
             if self.writing.is_empty() && !self.fill() {
                 return Ok(false);
+            }
+            if self.rights_changed() {
+                continue;
             }
             if !self.write()? {
                 return Ok(false);
@@ -398,9 +399,25 @@ impl Connection {
         }
     }
 
+    /// Nobody tells this connection of changes any more: what it has begun is completed only
+    /// under rights that it had, and that its client still has.
+    fn review_last_words(&mut self) {
+        let (view, subject) = (&self.attached.context.view, self.handle().subject);
+        let present = match view.permit_connect(subject) {
+            Ok(_permit) => view.rights(subject),
+            Err(_denied) => Rights::none(),
+        };
+        let (before, never) = (&self.rights, Timestamp(0));
+        self.writing.review(|topic| {
+            let until = |rights: &Rights| rights.read_until(topic).unwrap_or(never);
+            Me::until(topic).unwrap_or_else(|| until(before).min(until(&present)))
+        });
+    }
+
     /// Writes the last words. The session is not this connection's any more.
     async fn write_out(&mut self) -> Result<(), End> {
         while !self.writing.is_empty() {
+            self.review_last_words();
             let gone = self.hand_over(self.now(), &mut Dropped::default())?;
             self.count_sent(gone.complete);
             let counters = &self.attached.context.counters;

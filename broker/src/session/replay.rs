@@ -71,7 +71,7 @@ impl Connection {
         let stored = &message.message;
         let qos = message.qos.min(replay.options.qos);
         let counters = &self.attached.context.counters;
-        if stored.len() > self.limits().queued_bytes {
+        if Queued::cost(stored) > self.limits().queued_bytes {
             counters.dropped_slow.one();
             return true;
         }
