@@ -252,7 +252,7 @@ impl Queue {
     /// The waker to wake after the lock is released, if the connection sleeps and has a reason
     /// to look at what was added.
     pub(crate) fn take_waker(&mut self) -> Option<Waker> {
-        if self.blocked || !self.is_ready() {
+        if self.blocked || (self.ready.is_empty() && !self.line.may_have_turn()) {
             return None;
         }
         self.waker.take()
@@ -270,6 +270,12 @@ impl Queue {
     /// True when the connection has something to take.
     pub(crate) fn is_ready(&self) -> bool {
         !self.ready.is_empty() || self.line.has_turn()
+    }
+
+    /// What has to be safe before the connection has something to take again; `None` when it is
+    /// not that what it waits for.
+    pub(crate) fn waits_for(&self) -> Option<Mark> {
+        self.line.waits_for()
     }
 
     /// The order to end, if there is one.

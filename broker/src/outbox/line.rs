@@ -93,6 +93,9 @@ struct Entry {
     stage: Stage,
     /// An earlier connection was handed it.
     again: bool,
+    /// What has to be safe before a QoS 2 message is sent: after the end of the server its
+    /// identifier must not stand for another message that the client takes for a repetition.
+    mark: Mark,
 }
 
 impl Entry {
@@ -103,6 +106,7 @@ impl Entry {
             qos: 1,
             stage: Stage::Done,
             again: false,
+            mark: Mark::default(),
         }
     }
 }
@@ -206,6 +210,7 @@ impl Line {
                 },
                 queued,
                 again: false,
+                mark: Mark::default(),
             });
         }
         // No sequence is used twice.
@@ -277,13 +282,28 @@ impl Line {
             queued: Some(queued),
             stage: Stage::Waiting,
             again: false,
+            mark: self.mark,
         });
         sequence
     }
 
     /// True when [`Line::turn`] has something.
     pub(super) fn has_turn(&self) -> bool {
+        self.may_have_turn() && self.waits_for().is_none()
+    }
+
+    /// The same, however safe it is.
+    pub(super) fn may_have_turn(&self) -> bool {
         self.next < self.end() && self.may_fly()
+    }
+
+    /// What has to be safe before the next message can be sent; `None` when nothing has.
+    pub(super) fn waits_for(&self) -> Option<Mark> {
+        let at = usize::try_from(self.next - self.first).ok()?;
+        let entry = self.entries.get(at)?;
+        let keep = self.keep.as_ref()?;
+        let waits = entry.qos == 2 && !keep.store.is_safe(entry.mark);
+        (waits && self.may_fly()).then_some(entry.mark)
     }
 
     /// Takes the next message that may be sent at `now`. What must not be sent any more is given

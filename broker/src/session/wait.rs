@@ -3,6 +3,7 @@
 
 use super::connected::Connection;
 use std::future::poll_fn;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 /// Why the session woke up.
@@ -29,10 +30,16 @@ impl Connection {
     fn poll_woken(&mut self, cx: &mut Context<'_>) -> Poll<Woken> {
         let mut woken = Woken::default();
         let blocked = !self.writing.is_empty();
-        {
+        let waits_for = {
             let mut queue = self.handle().outbox.lock();
             queue.set_waker(cx.waker(), blocked);
             woken.other = !blocked && queue.is_ready();
+            queue.waits_for()
+        };
+        if let Some(mark) = waits_for {
+            let outbox = Arc::clone(&self.handle().outbox);
+            let store = &self.attached.context.store;
+            store.when_safe(mark, move || outbox.wake());
         }
         woken.other |= self.rights_changed() || (!blocked && self.acks.is_ready());
         if blocked {
