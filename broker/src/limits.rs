@@ -57,8 +57,8 @@ pub struct Limits {
     pub retained_bytes: usize,
     /// Bytes of published messages on their way to the shards; publishers wait beyond it.
     pub log_bytes: usize,
-    /// Bytes that all clients with a login make the gate hold together: queued messages, packets
-    /// that came in part, wills, aliases. A client gets no more than is left for the others.
+    /// Bytes of messages that wait for all clients with a login together. A client gets no more
+    /// than is left for the others.
     pub known_bytes: usize,
     /// The same of all clients without one.
     pub anonymous_bytes: usize,
@@ -80,7 +80,7 @@ pub struct ClientLimits {
     /// Bytes of a topic name or topic filter.
     pub topic_bytes: usize,
     /// Bytes queued for the client. Beyond it QoS 0 messages are dropped; a client that lets
-    /// QoS 1 messages pile up to it is disconnected.
+    /// QoS 1 and 2 messages pile up to it is disconnected.
     pub queued_bytes: usize,
     /// Messages queued for the client, with the same consequences.
     pub queued_messages: usize,

@@ -105,7 +105,7 @@ counters! {
         dropped_retained,
         /// Sessions cut because the login was suspended or its password changed.
         cut_sessions,
-        /// Sessions cut because they let QoS 1 messages pile up, or stopped reading in mid-message
+        /// Sessions cut because they let QoS 1 and 2 messages pile up, or stopped reading in mid-message
         /// until the right ended.
         cut_slow_sessions,
         /// Sessions closed for breaking the protocol.

@@ -12,7 +12,7 @@ pub(crate) enum Order {
     Suspended,
     /// The session logged in with a password that is no longer the one.
     PasswordChanged,
-    /// Too much QoS 1 piled up.
+    /// Too much QoS 1 and 2 piled up.
     TooSlow,
     /// The server stops.
     ShuttingDown,

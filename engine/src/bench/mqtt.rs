@@ -138,7 +138,7 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// All sections within three minutes: one round, and smaller crowds.
+    /// All sections in a few minutes: one round, and smaller crowds.
     #[must_use]
     pub fn quick() -> Self {
         Self {
@@ -339,7 +339,7 @@ impl Bench<'_> {
     }
 
     /// Mosquitto writes its file every half an hour and loses what came since when it dies; the
-    /// gate acknowledges what it has stored.
+    /// gate that is measured keeps its sessions in memory.
     fn sessions(&self) -> anyhow::Result<Vec<Row>> {
         let (settings, pair) = (self.settings, Pair::start(&self.ground, Memory::Disk)?);
         let load = Load {

@@ -36,7 +36,7 @@ pub(super) enum Bench {
         /// Measure these parts only
         #[arg(long, value_delimiter = ',', value_name = "PARTS")]
         only: Vec<Section>,
-        /// Within three minutes: one round of short loads and smaller crowds
+        /// In a few minutes: one round of short loads and smaller crowds
         #[arg(long)]
         quick: bool,
         /// Seconds of each load on each server, each time; usually 3

@@ -96,6 +96,8 @@ fn clients(page: &mut Page<'_>, it: &Statistics) -> fmt::Result {
     let help = "Connections that were closed unread, because a bound on connections was reached";
     page.counter("connections_refused", help, it.refused_connections)?;
     page.gauge("sessions", "Connected sessions", it.open_sessions)?;
+    let help = "Sessions that are kept for clients who are away";
+    page.gauge("sessions_away", help, it.away_sessions)?;
     page.counter(
         "sessions_opened",
         "CONNECTs that were accepted",
