@@ -375,6 +375,13 @@ impl Gate {
             self.context.phase.send_replace(Phase::Shut);
             let _ = (&mut self.listening).await;
         }
+        // What shards have yet to record belongs into the store, too.
+        let drained = async {
+            while !self.context.log.is_idle() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let _ = tokio::time::timeout(patience, drained).await;
         if let Err(error) = self.context.store.clone().close().await {
             tracing::error!(%error, "the last changes of sessions are not stored");
         }
