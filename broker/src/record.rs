@@ -74,6 +74,12 @@ impl RecordWriter {
         self.bytes.is_empty()
     }
 
+    /// Makes it a record even without a message: whoever waits for it waits for all that its
+    /// session published before.
+    pub(crate) fn fence(&mut self) {
+        self.reserve(0);
+    }
+
     /// Appends a message that arrived at `now`.
     pub(crate) fn push(&mut self, message: &Message<'_>, now: Timestamp) {
         self.reserve(message.payload.len() + message.topic.len());

@@ -117,6 +117,11 @@ impl Store {
             .map_or(Mark::default(), |it| it.record(change))
     }
 
+    /// What has to be safe before everything is that was recorded up to now.
+    pub(crate) fn latest(&self) -> Mark {
+        self.intake().map_or(Mark::default(), |it| it.latest())
+    }
+
     /// True when everything up to `mark` is as safe as promised.
     pub(crate) fn is_safe(&self, mark: Mark) -> bool {
         self.intake().is_none_or(|it| it.is_safe(mark))

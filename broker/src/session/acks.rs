@@ -5,7 +5,8 @@ use super::Handle;
 use crate::outbox::Outbox;
 use crate::store::{Change, Mark, Store};
 use crate::wire::{Answer, acknowledge};
-use std::collections::VecDeque;
+use parking_lot::Mutex;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -18,27 +19,48 @@ pub(crate) struct Receipt {
     store: Store,
     /// What else has to be safe.
     mark: Mark,
-    /// Identifiers of QoS 2 messages that the session is to know again after the end of the
-    /// server, and the session.
+    /// A message that came again is answered: that is what the first answer rests on, too.
+    repeats: bool,
+    /// Identifiers of QoS 2 messages, and the session that knows them.
     received: Vec<u16>,
+    known: Arc<Mutex<HashSet<u16>>>,
     session: u64,
+    /// True when the session is to know them after the end of the server as well.
+    kept: bool,
 }
 
 impl Receipt {
     /// Everything was recorded, at the latest under `mark`: the answers may go once that is
     /// safe. Only behind the messages themselves are their identifiers recorded: a server that
     /// dies in between takes a message again, and does not lose it.
-    pub(crate) fn recorded(self, mark: Mark) {
+    pub(crate) fn recorded(mut self, mark: Mark) {
         let (session, mut mark) = (self.session, mark.max(self.mark));
-        for packet_id in self.received {
-            let received = Change::Received { session, packet_id };
-            mark = mark.max(self.store.record(received));
+        for packet_id in std::mem::take(&mut self.received) {
+            if self.kept {
+                let received = Change::Received { session, packet_id };
+                mark = mark.max(self.store.record(received));
+            }
         }
-        let (safe, outbox) = (self.safe, self.outbox);
+        if self.repeats {
+            mark = mark.max(self.store.latest());
+        }
+        let (safe, outbox) = (Arc::clone(&self.safe), Arc::clone(&self.outbox));
         self.store.when_safe(mark, move || {
             safe.store(true, Ordering::Release);
             outbox.wake();
         });
+    }
+}
+
+impl Drop for Receipt {
+    /// The messages were not passed on: when they come again, they are new.
+    fn drop(&mut self) {
+        if !self.received.is_empty() {
+            let mut known = self.known.lock();
+            for packet_id in &self.received {
+                known.remove(packet_id);
+            }
+        }
     }
 }
 
@@ -51,6 +73,8 @@ pub(super) struct Acks {
     /// What they rest on besides those messages.
     mark: Mark,
     received: Vec<u16>,
+    /// One of them repeats an answer.
+    repeats: bool,
     held: VecDeque<Held>,
     /// Bytes in `held`.
     bytes: usize,
@@ -86,10 +110,21 @@ impl Acks {
         self.push(answer, packet_id, ends);
     }
 
-    /// The PUBREC of a QoS 2 message whose identifier has to be known after the server's end.
+    /// Adds the PUBREC of a QoS 2 message, whose identifier is known from now on.
     pub(super) fn push_received(&mut self, packet_id: u16) {
         self.received.push(packet_id);
         self.push(Answer::Received, packet_id, false);
+    }
+
+    /// Adds the PUBREC of one that came again: it may go when the first one may.
+    pub(super) fn push_again(&mut self, packet_id: u16) {
+        self.repeats = true;
+        self.push(Answer::Received, packet_id, false);
+    }
+
+    /// True when one of the answers to what was read since the last turn repeats another.
+    pub(super) fn repeats(&self) -> bool {
+        self.repeats
     }
 
     /// True when there is an answer to what was read since the last turn.
@@ -112,8 +147,11 @@ impl Acks {
             outbox: Arc::clone(&handle.outbox),
             store: store.clone(),
             mark: std::mem::take(&mut self.mark),
+            repeats: std::mem::take(&mut self.repeats),
             received: std::mem::take(&mut self.received),
+            known: Arc::clone(&handle.received),
             session: handle.session,
+            kept: handle.store.is_some(),
         })
     }
 
@@ -160,5 +198,22 @@ mod tests {
         assert_eq!(acks.next(), Some((answers, 1)));
         assert_eq!(acks.next(), Some((vec![0x40, 2, 0, 3], 1)));
         assert_eq!((acks.next(), acks.bytes()), (None, 0));
+    }
+
+    #[test]
+    fn a_message_that_was_not_passed_on_is_new_when_it_comes_again() {
+        let (handle, store) = (Handle::alone(), Store::memory());
+        let mut acks = Acks::default();
+        for (id, passed_on) in [(1, true), (2, false)] {
+            handle.received.lock().insert(id);
+            acks.push_received(id);
+            let receipt = acks.hold(&handle, &store);
+            if passed_on {
+                receipt.recorded(Mark::default());
+            }
+        }
+        assert!(handle.received.lock().contains(&1) && !handle.received.lock().contains(&2));
+        assert_eq!(acks.next(), Some((vec![0x50, 2, 0, 1], 0)));
+        assert_eq!(acks.next(), None, "it is not answered");
     }
 }

@@ -165,6 +165,10 @@ impl Connection {
     async fn append(&mut self) -> Result<(), End> {
         let (handle, context) = (&self.attached.handle, &self.attached.context);
         let acks = &mut self.acks;
+        let repeats = acks.repeats();
+        if repeats {
+            self.record.fence();
+        }
         let receipt = acks.has_fresh().then(|| acks.hold(handle, &context.store));
         if self.record.is_empty() {
             if let Some(receipt) = receipt {
@@ -175,7 +179,12 @@ impl Connection {
         }
         let (session, shard) = (handle.session, handle.shard.number);
         let record = std::mem::take(&mut self.record).finish(session);
-        let passed = context.pass_on(shard, record, receipt).await;
+        let passed = if repeats {
+            // Behind the message that came first, which another connection may have passed on.
+            context.log.append(shard, record, receipt).await
+        } else {
+            context.pass_on(shard, record, receipt).await
+        };
         // Who brings more than the disk takes is slowed down.
         context.store.room().await;
         passed.map_err(|_| End::LogStopped)

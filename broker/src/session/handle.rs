@@ -26,7 +26,7 @@ pub(crate) struct Handle {
     pub(crate) outbox: Arc<Outbox>,
     /// Identifiers of the client's QoS 2 messages that it has not given free
     /// ([MQTT-4.3.3-10]).
-    pub(crate) received: Mutex<HashSet<u16>>,
+    pub(crate) received: Arc<Mutex<HashSet<u16>>>,
     pub(crate) shard: Arc<Shard>,
     /// Its number on the shard.
     pub(crate) slot: u32,
@@ -63,7 +63,7 @@ impl Handle {
             subject,
             client_id,
             outbox,
-            received: Mutex::default(),
+            received: Arc::default(),
             shard,
             slot,
             store,

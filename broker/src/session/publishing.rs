@@ -193,7 +193,7 @@ impl Connection {
     fn expect_answer(&mut self, publish: &Publish<'_>) -> Result<bool, Fault> {
         let id = publish.packet_id;
         if publish.qos == 2 && self.handle().received.lock().contains(&id) {
-            self.acks.push(Answer::Received, id, false);
+            self.acks.push_again(id);
             return Ok(false);
         }
         self.unacknowledged.add();
@@ -227,10 +227,7 @@ impl Connection {
             1 => self.acks.push(Answer::Acknowledged, id, true),
             _ => {
                 self.handle().received.lock().insert(id);
-                match &self.handle().store {
-                    Some(_) => self.acks.push_received(id),
-                    None => self.acks.push(Answer::Received, id, false),
-                }
+                self.acks.push_received(id);
             }
         }
     }

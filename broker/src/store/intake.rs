@@ -103,6 +103,15 @@ impl Intake {
         mark
     }
 
+    pub(super) fn latest(&self) -> Mark {
+        let state = self.state.lock();
+        if state.stopped {
+            return Mark::NEVER;
+        }
+        let nothing_new = u64::from(!state.open.is_used);
+        Mark(state.open.number - nothing_new)
+    }
+
     pub(super) fn is_safe(&self, mark: Mark) -> bool {
         mark.0 <= self.written.load(Ordering::Acquire)
     }
