@@ -14,8 +14,9 @@ mod reason;
 mod subscribe;
 
 pub(crate) use answer::{
-    Accepted, Answer, accept_connect, acknowledge, disconnect, ping_response, refuse_connect,
-    refuse_level, refuse_publish, subscribe_answer, unsubscribe_answer,
+    Accepted, Answer, accept_connect, acknowledge, disconnect, filters_answer_length,
+    ping_response, refuse_connect, refuse_level, refuse_publish, subscribe_answer,
+    unsubscribe_answer,
 };
 pub(crate) use connect::{ConnectError, ConnectRequest, LoginRequest, WillRequest};
 pub(crate) use fault::Fault;

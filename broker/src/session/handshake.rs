@@ -97,7 +97,7 @@ pub(super) async fn shake(
         }
     };
     let (request, rest) = shaken?;
-    let version = request.version;
+    let (version, limit) = (request.version, request.packet_bytes as usize);
     let admitted = match entrance.client_name(&socket) {
         Ok(certified) => {
             let guest = Arrived {
@@ -122,7 +122,7 @@ pub(super) async fn shake(
             let outcome = Outcome::of_connect(reason, &why);
             context.counters.decided(Stage::Connect, outcome);
             let mut answer = vec![];
-            refuse_connect(&mut answer, version, reason, &why);
+            refuse_connect(&mut answer, version, reason, &why, limit);
             say(&mut socket, &answer).await;
             None
         }
@@ -199,7 +199,9 @@ fn guess_version(bytes: &[u8]) -> Version {
 async fn turn_away(socket: &mut Socket, context: &Context, version: Version, fault: Fault) {
     context.counters.faulty_sessions.one();
     let mut answer = vec![];
-    refuse_connect(&mut answer, version, fault.reason(), &fault.to_string());
+    // What it takes at most was not understood.
+    let (reason, why) = (fault.reason(), fault.to_string());
+    refuse_connect(&mut answer, version, reason, &why, usize::MAX);
     say(socket, &answer).await;
 }
 

@@ -5,8 +5,8 @@ use super::end::End;
 use super::socket::read_once;
 use crate::wire::{
     Acknowledgement, Answer, Fault, Frame, PacketKind, Reason, SubscribeRequest,
-    UnsubscribeRequest, Version, acknowledge, client_disconnect, cut, ping_response,
-    refuse_publish,
+    UnsubscribeRequest, Version, acknowledge, client_disconnect, cut, filters_answer_length,
+    ping_response, refuse_publish,
 };
 use tanglegate_core::Timestamp;
 
@@ -85,11 +85,13 @@ impl Connection {
             }
             PacketKind::Subscribe => {
                 let request = SubscribeRequest::read(self.version, frame.body)?;
+                self.expect_filters_answer(request.entries.len())?;
                 self.handle_subscribe(request);
                 Ok(())
             }
             PacketKind::Unsubscribe => {
                 let request = UnsubscribeRequest::read(self.version, frame.body)?;
+                self.expect_filters_answer(request.filters.len())?;
                 self.handle_unsubscribe(&request);
                 Ok(())
             }
@@ -109,6 +111,16 @@ impl Connection {
                 Err(Fault::Protocol("no extended authentication was agreed on").into())
             }
         }
+    }
+
+    /// An answer that the client does not take cannot be sent ([MQTT-3.1.2-24]), and it would wait
+    /// for it.
+    fn expect_filters_answer(&self, filters: usize) -> Result<(), Fault> {
+        let limit = self.packet_bytes;
+        if filters_answer_length(filters) > limit {
+            return Err(Fault::Unanswerable { limit });
+        }
+        Ok(())
     }
 
     fn handle_acknowledgement(&mut self, kind: PacketKind, it: Acknowledgement) {

@@ -60,7 +60,14 @@ pub(crate) fn accept_connect(out: &mut Vec<u8>, version: Version, accepted: &Acc
 }
 
 /// Appends the CONNACK that refuses a client; nothing where 3.1.1 has no word for the reason.
-pub(crate) fn refuse_connect(out: &mut Vec<u8>, version: Version, reason: Reason, why: &str) {
+/// `why` is left out when the packet would get longer than `limit` bytes ([MQTT-3.2.2-19]).
+pub(crate) fn refuse_connect(
+    out: &mut Vec<u8>,
+    version: Version,
+    reason: Reason,
+    why: &str,
+    limit: usize,
+) {
     match version {
         Version::V311 => {
             if let Some(code) = reason.connect_return_code() {
@@ -69,7 +76,7 @@ pub(crate) fn refuse_connect(out: &mut Vec<u8>, version: Version, reason: Reason
         }
         // The client's wish for no reason strings does not bind a CONNACK (§3.1.2.11.7).
         Version::V5 => {
-            let properties = reason_string(why, usize::MAX);
+            let properties = reason_string(why, limit.saturating_sub(16));
             put_packet(out, 0x20, &[0, reason.code()], Some(&properties), &[]);
         }
     }
@@ -84,7 +91,8 @@ pub(crate) fn refuse_level(out: &mut Vec<u8>, level: u8) {
         Version::V5
     };
     let why = "this server speaks MQTT 3.1.1 and 5.0";
-    refuse_connect(out, version, Reason::UnsupportedVersion, why);
+    // What such a client takes at most is not known.
+    refuse_connect(out, version, Reason::UnsupportedVersion, why, usize::MAX);
 }
 
 /// Appends a SUBACK with one reason per filter. `why` explains the refusals; it is left out
@@ -108,6 +116,13 @@ pub(crate) fn subscribe_answer(
     let codes: Vec<u8> = reasons.iter().map(|it| it.code()).collect();
     let properties = reason_string(why, limit.saturating_sub(16 + codes.len()));
     put_packet(out, 0x90, &id, Some(&properties), &codes);
+}
+
+/// Bytes of a SUBACK or UNSUBACK of 5.0 for so many filters, without explanations. It cannot be
+/// shorter: each filter has its code.
+pub(crate) fn filters_answer_length(filters: usize) -> usize {
+    let body = 2 + 1 + filters;
+    1 + length_size(body) + body
 }
 
 /// Appends an UNSUBACK; 3.1.1's has no reasons.
@@ -287,12 +302,52 @@ mod tests {
     }
 
     #[test]
+    fn a_refusal_is_no_longer_than_the_client_takes() {
+        use Answer::{Acknowledged, Complete, Received, Release};
+        // [MQTT-3.2.2-19], [MQTT-3.4.2-2], [MQTT-3.5.2-2], [MQTT-3.6.2-2], [MQTT-3.7.2-2],
+        // [MQTT-3.9.2-1], [MQTT-3.14.2-3]
+        let (reason, v5) = (Reason::NotAuthorized, Version::V5);
+        for length in [1, 40, 100, 127, 128, 200, 20_000] {
+            let why = "x".repeat(length);
+            for limit in (16..300).chain([20_000, 20_020]) {
+                let written = |write: &dyn Fn(&mut Vec<u8>)| {
+                    let mut out = vec![];
+                    write(&mut out);
+                    assert!(out.len() <= limit, "{length} {limit} {out:?}");
+                    out.len()
+                };
+                let refusal = written(&|out| refuse_connect(out, v5, reason, &why, limit));
+                assert!(
+                    refusal > length || limit < length + 19,
+                    "it is told where it fits"
+                );
+                written(&|out| disconnect(out, v5, reason, &why, limit));
+                written(&|out| subscribe_answer(out, v5, 1, &[reason], &why, limit));
+                for answer in [Acknowledged, Received, Release, Complete] {
+                    written(&|out| refuse_publish(out, answer, 1, reason, &why, limit));
+                }
+            }
+        }
+        for filters in [1, 124, 125, 16_380, 16_381] {
+            let mut out = vec![];
+            unsubscribe_answer(&mut out, v5, 1, &vec![reason; filters]);
+            assert_eq!(out.len(), filters_answer_length(filters));
+        }
+    }
+
+    #[test]
     fn older_clients_get_their_own_codes_or_silence() {
         let mut out = vec![];
-        refuse_connect(&mut out, Version::V311, Reason::BadLogin, "wrong");
+        refuse_connect(&mut out, Version::V311, Reason::BadLogin, "wrong", 100);
         assert_eq!(out, [0x20, 2, 0, 4]);
         out.clear();
-        refuse_connect(&mut out, Version::V311, Reason::MalformedPacket, "wrong");
+        refuse_connect(
+            &mut out,
+            Version::V311,
+            Reason::MalformedPacket,
+            "wrong",
+            100,
+        );
         disconnect(&mut out, Version::V311, Reason::NotAuthorized, "wrong", 100);
         assert!(out.is_empty());
         subscribe_answer(

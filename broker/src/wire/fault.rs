@@ -24,6 +24,15 @@ pub(crate) enum Fault {
     /// A topic alias that was not announced or not set.
     #[error("topic alias {0} is not in use, or beyond the maximum")]
     TopicAlias(u16),
+    /// The answer would be larger than the client takes.
+    #[error(
+        "the answer would be larger than the {limit} bytes that this client takes; name fewer \
+         filters in one packet"
+    )]
+    Unanswerable {
+        /// The client's bound in bytes.
+        limit: usize,
+    },
     /// More messages in flight than were announced.
     #[error("more messages in flight than the announced receive maximum")]
     ReceiveMaximum,
@@ -35,7 +44,7 @@ impl Fault {
         match self {
             Self::Malformed(_) => Reason::MalformedPacket,
             Self::Protocol(_) => Reason::ProtocolError,
-            Self::TooLarge { .. } => Reason::PacketTooLarge,
+            Self::TooLarge { .. } | Self::Unanswerable { .. } => Reason::PacketTooLarge,
             Self::TopicName(_) => Reason::TopicNameInvalid,
             Self::TopicAlias(_) => Reason::TopicAliasInvalid,
             Self::ReceiveMaximum => Reason::ReceiveMaximumExceeded,

@@ -197,6 +197,30 @@ async fn faulty_connects_of_5_0_are_told_why() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_takes_only_short_packets_is_answered_without_reasons() {
+    // [MQTT-3.2.2-19], [MQTT-3.1.2-24]
+    let stage = Stage::new().await;
+    for (takes, is_told) in [(40, false), (1_000, true)] {
+        let connect =
+            connect(5, "x").properties(&[&[0x27, 0, 0][..], &u16::to_be_bytes(takes)].concat());
+        let (_, answer) = connect.password("nobody", "x").try_open(&stage).await;
+        assert_eq!(answer.body[1], 0x86);
+        assert_eq!(answer.body.len() > 3, is_told, "{answer:?}");
+    }
+    // As many codes as there are filters cannot be left out.
+    let mut client = connect(5, "x")
+        .properties(&[0x27, 0, 0, 0, 50])
+        .open(&stage)
+        .await;
+    let filters = [text("f"), vec![0]].concat().repeat(60);
+    client
+        .send(&packet(0x82, &[&[0, 1, 0][..], &filters].concat()))
+        .await;
+    let why = client.is_dismissed(0x95).await;
+    assert!(why.is_empty(), "{why}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_slow_connect_is_not_waited_for() {
     let limits = Limits {
         connect_within: Duration::from_millis(200),
