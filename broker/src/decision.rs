@@ -3,6 +3,7 @@
 
 use crate::access::AccessView;
 use crate::limits::ClientLimits;
+use crate::permit::WritePermit;
 use crate::session::concerns_me;
 use crate::wire::Reason;
 use std::fmt;
@@ -80,7 +81,8 @@ impl fmt::Display for Subject {
     }
 }
 
-/// May he publish on `topic`, by his own hand or by his will?
+/// May he publish on `topic`, by his own hand or by his will? The permit, and what of it a record
+/// demands.
 ///
 /// # Errors
 /// When the topic is the server's or beyond the limits, or no running right matches it.
@@ -90,13 +92,15 @@ pub(crate) fn permit_publish(
     subject: Option<SubscriberId>,
     topic: &TopicName,
     now: Timestamp,
-) -> Result<Permit, Refusal> {
+) -> Result<(Permit, WritePermit), Refusal> {
     if topic.as_str().starts_with('$') {
         return Err(Refusal::Reserved);
     }
     check_size(Subject::Topic, topic.as_str(), limits)?;
-    view.permit_publish(subject, topic, now)
-        .map_err(Refusal::Denied)
+    let permit = view.permit_publish(subject, topic, now);
+    let permit = permit.map_err(Refusal::Denied)?;
+    let write = WritePermit::new(&permit, topic);
+    Ok((permit, write))
 }
 
 /// May he subscribe to `filter`? `None` stands for a filter on what every client is told about

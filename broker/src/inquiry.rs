@@ -122,7 +122,7 @@ impl Inquiry {
             }
             Asked::Publish(topic) => {
                 let permit = permit_publish(view, limits, subject, topic, now);
-                Some(permit.map_err(|it| it.to_string())?)
+                Some(permit.map_err(|it| it.to_string())?.0)
             }
             Asked::Read(topic) if topic.as_str().starts_with(ME) => None,
             Asked::Read(topic) => {

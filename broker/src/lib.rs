@@ -10,8 +10,9 @@
 //!                 └──────────────────── AccessView ──────────────────────┘
 //! ```
 //!
-//! **No message is handed to a socket at or after the end of the right it needs.** The end of
-//! the right travels with every queued packet and is compared with the clock right before each
+//! **No message is handed to a socket at or after the end of the right it needs.** No record
+//! takes a message and no outbox holds one without the permit that a check gave; the end of it
+//! travels with every queued packet and is compared with the clock right before each
 //! write; live, retained and will messages all go through the same outbox. When rights change,
 //! everything queued is looked at again before the next byte leaves.
 
@@ -33,6 +34,7 @@ pub mod login;
 mod message;
 mod outbox;
 mod passing;
+mod permit;
 mod rate;
 mod recent;
 mod record;

@@ -9,6 +9,7 @@ pub(crate) use line::{Ended, Keep, Queued};
 pub(crate) use packets::{Bounds, Dropped, HandedOver, Next, Packets};
 
 use crate::budget::Share;
+use crate::permit::{ReadPermit, ReadRight};
 use crate::session::Order;
 use crate::store::{Mark, RestoredMessage};
 use crate::wire::{Answer, Delivery, Version, acknowledge};
@@ -304,8 +305,14 @@ impl Queue {
                 Some(Turn::Release(id)) => {
                     packets.push_control(|out| acknowledge(out, Answer::Release, id));
                 }
-                Some(Turn::Message { queued, id, again }) => {
-                    if !put(packets, &queued, id, again, terms, now) {
+                Some(Turn::Message {
+                    queued,
+                    permit,
+                    id,
+                    again,
+                }) => {
+                    let duplicate = again;
+                    if !put(packets, &queued, permit, (id, duplicate), terms, now) {
                         dropped.too_large += 1; // [MQTT-3.1.2-24], [MQTT-3.1.2-25]
                         self.drop_taken(packets, id);
                     }
@@ -360,9 +367,9 @@ impl Queue {
 
     /// Looks the end of the right of everything queued up again; removes QoS 1 and 2 messages
     /// that were never sent and whose right has ended at `now`.
-    pub(crate) fn review(&mut self, until_of: impl Fn(&str) -> Timestamp, now: Timestamp) -> Ended {
-        self.ready.review(&until_of);
-        self.line.review(&until_of, now)
+    pub(crate) fn review(&mut self, right_of: impl Fn(&str) -> ReadRight, now: Timestamp) -> Ended {
+        self.ready.review(&right_of);
+        self.line.review(&right_of, now)
     }
 }
 
@@ -370,8 +377,8 @@ impl Queue {
 fn put(
     packets: &mut Packets,
     queued: &Queued,
-    packet_id: u16,
-    duplicate: bool,
+    permit: ReadPermit,
+    (packet_id, duplicate): (u16, bool),
     terms: Terms,
     now: Timestamp,
 ) -> bool {
@@ -392,7 +399,7 @@ fn put(
         return false;
     }
     let bounds = Bounds {
-        until: queued.until,
+        permit,
         expires: message.expires(),
     };
     packets.push_message(&delivery, bounds);
@@ -435,7 +442,7 @@ mod tests {
             qos: 1,
             retain: false,
             ids: None,
-            until: Timestamp(until),
+            permit: Some(ReadPermit::unchecked(until)),
             share: None,
         }
     }
@@ -459,7 +466,7 @@ mod tests {
         let mut queue = outbox.lock();
         assert_eq!(queue.push_queued(queued(b"x", 9)), Pushed::Queued);
         assert_eq!(
-            queue.push(&[0x30, 3, 0, 1, b't'], 1, Bounds::NONE),
+            queue.push(&[0x30, 3, 0, 1, b't'], 1, Bounds::none()),
             Pushed::Queued
         );
         let mut taken = Packets::default();
@@ -516,7 +523,7 @@ mod tests {
         outbox.order(Order::Suspended);
         let mut queue = outbox.lock();
         assert_eq!(
-            queue.push(&[0x30, 3, 0, 1, b't'], 1, Bounds::NONE),
+            queue.push(&[0x30, 3, 0, 1, b't'], 1, Bounds::none()),
             Pushed::Away
         );
         assert_eq!(queue.push_queued(queued(b"1", 9)), Pushed::Queued);

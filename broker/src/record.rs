@@ -13,6 +13,8 @@
 //! ```
 //! Records live in this process only, so their form may change with any version.
 
+use crate::outbox::Queued;
+use crate::permit::WritePermit;
 use crate::wire::{put_plain, take_plain};
 use bytes::Bytes;
 use tanglegate_core::Timestamp;
@@ -34,10 +36,9 @@ mod offset {
     pub(super) const ARRIVED: usize = 24;
 }
 
-/// One message for a record.
+/// One message for a record. Its topic stands in the permit that it comes with.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Message<'a> {
-    pub(crate) topic: &'a str,
     /// 0, 1 or 2.
     pub(crate) qos: u8,
     pub(crate) retain: bool,
@@ -80,22 +81,41 @@ impl RecordWriter {
         self.reserve(0);
     }
 
-    /// Appends a message that arrived at `now`.
-    pub(crate) fn push(&mut self, message: &Message<'_>, now: Timestamp) {
-        self.reserve(message.payload.len() + message.topic.len());
+    /// Appends a message on the topic of `permit` that arrived at `now`.
+    pub(crate) fn push(&mut self, permit: &WritePermit, message: &Message<'_>, now: Timestamp) {
+        debug_assert!(permit.runs(|| now), "a permit is used while it runs");
+        self.put(permit.topic(), message, now);
+    }
+
+    /// Appends a message that came out of another record: its publisher was permitted then. It
+    /// counts as one that arrived at `arrived`.
+    pub(crate) fn push_again(&mut self, left: &Queued, expiry: Option<u32>, arrived: Timestamp) {
+        let again = Message {
+            qos: left.qos,
+            retain: left.retain,
+            expiry,
+            properties: left.message.properties(),
+            payload: left.message.payload(),
+        };
+        self.put(left.message.topic(), &again, arrived);
+    }
+
+    fn put(&mut self, topic: &str, message: &Message<'_>, now: Timestamp) {
+        self.reserve(message.payload.len() + topic.len());
         let head = match self.open {
-            Some(head) if self.continues(head, message) => head,
-            _ => self.start(message, now),
+            Some(head) if self.continues(head, topic, message) => head,
+            _ => self.start(topic, message, now),
         };
         let before = self.bytes.len();
-        put_plain(&mut self.bytes, message.topic, message.payload);
+        put_plain(&mut self.bytes, topic, message.payload);
         self.grow(head, before);
     }
 
-    /// Appends a QoS 0 message that is a plain packet already, as most are.
-    pub(crate) fn push_plain(&mut self, topic: &str, packet: &[u8], now: Timestamp) {
+    /// Appends a QoS 0 message that is a plain packet on the topic of `permit` already, as most
+    /// are.
+    pub(crate) fn push_plain(&mut self, permit: &WritePermit, packet: &[u8], now: Timestamp) {
+        let topic = &**permit.topic();
         let message = Message {
-            topic,
             qos: 0,
             retain: false,
             expiry: None,
@@ -104,8 +124,8 @@ impl RecordWriter {
         };
         self.reserve(packet.len());
         let head = match self.open {
-            Some(head) if self.continues(head, &message) => head,
-            _ => self.start(&message, now),
+            Some(head) if self.continues(head, topic, &message) => head,
+            _ => self.start(topic, &message, now),
         };
         let before = self.bytes.len();
         self.bytes.extend_from_slice(packet);
@@ -126,26 +146,26 @@ impl RecordWriter {
         }
     }
 
-    fn continues(&self, head: usize, message: &Message<'_>) -> bool {
+    fn continues(&self, head: usize, topic: &str, message: &Message<'_>) -> bool {
         let run = &self.bytes[head..];
-        let topic = usize::from(u16::from_le_bytes([run[0], run[1]]));
+        let length = usize::from(u16::from_le_bytes([run[0], run[1]]));
         run[offset::FLAGS] == message.flags()
             && !message.stands_alone()
-            && run[RUN_HEAD..RUN_HEAD + topic] == *message.topic.as_bytes()
+            && run[RUN_HEAD..RUN_HEAD + length] == *topic.as_bytes()
     }
 
-    fn start(&mut self, message: &Message<'_>, now: Timestamp) -> usize {
+    fn start(&mut self, topic: &str, message: &Message<'_>, now: Timestamp) -> usize {
         let head = self.bytes.len();
-        let topic = u16::try_from(message.topic.len()).expect("topics have at most 65,535 bytes");
+        let length = u16::try_from(topic.len()).expect("topics have at most 65,535 bytes");
         let properties = number(message.properties.len());
-        self.bytes.extend_from_slice(&topic.to_le_bytes());
+        self.bytes.extend_from_slice(&length.to_le_bytes());
         self.bytes.extend_from_slice(&[message.flags(), 0]);
         self.bytes.extend_from_slice(&[0; 12]);
         self.bytes.extend_from_slice(&properties.to_le_bytes());
         self.bytes
             .extend_from_slice(&message.expiry.unwrap_or(0).to_le_bytes());
         self.bytes.extend_from_slice(&now.0.to_le_bytes());
-        self.bytes.extend_from_slice(message.topic.as_bytes());
+        self.bytes.extend_from_slice(topic.as_bytes());
         self.bytes.extend_from_slice(message.properties);
         self.open = (!message.stands_alone()).then_some(head);
         head
@@ -291,9 +311,8 @@ mod tests {
 
     const NOW: Timestamp = Timestamp(1_000);
 
-    fn message(topic: &'static str, payload: &'static [u8]) -> Message<'static> {
+    fn message(payload: &'static [u8]) -> Message<'static> {
         Message {
-            topic,
             qos: 0,
             retain: false,
             expiry: None,
@@ -309,21 +328,22 @@ mod tests {
             expiry: Some(5),
             properties: &[1, 1],
             retain: true,
-            ..message("a", b"3")
+            ..message(b"3")
         };
         let messages = [
-            message("a", b"1"),
-            message("a", b"22"),
+            message(b"1"),
+            message(b"22"),
             Message {
                 qos: 1,
-                ..message("a", b"")
+                ..message(b"")
             },
             alone,
             alone,
-            message("é", b"4"),
         ];
-        messages.iter().for_each(|it| writer.push(it, NOW));
-        writer.push_plain("é", &[0x30, 5, 0, 2, 0xC3, 0xA9, b'5'], NOW);
+        let [a, e] = ["a", "é"].map(WritePermit::unchecked);
+        messages.iter().for_each(|it| writer.push(&a, it, NOW));
+        writer.push(&e, &message(b"4"), NOW);
+        writer.push_plain(&e, &[0x30, 5, 0, 2, 0xC3, 0xA9, b'5'], NOW);
         let mut record = writer.finish(7);
         set_ticket(&mut record, 9);
         assert_eq!(origin(&record), 7);

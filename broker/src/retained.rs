@@ -278,6 +278,7 @@ impl Kept {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::permit::WritePermit;
     use crate::record::{Message, RecordWriter, runs};
 
     const NOW: Timestamp = Timestamp(0);
@@ -289,14 +290,13 @@ mod tests {
     fn offer(retained: &Retained, topic: &str, payload: &[u8], place: Place) -> bool {
         let mut writer = RecordWriter::default();
         let message = Message {
-            topic,
             qos: 1,
             retain: true,
             expiry: (payload == b"brief").then_some(1),
             properties: &[],
             payload,
         };
-        writer.push(&message, NOW);
+        writer.push(&WritePermit::unchecked(topic), &message, NOW);
         let record = writer.finish(1);
         let run = runs(&record).next().unwrap();
         retained.offer(&run, 1, Some(place)).fits

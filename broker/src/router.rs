@@ -254,20 +254,20 @@ impl Drop for LogReader {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::permit::WritePermit;
     use crate::record::{Message, RecordWriter, runs};
     use tanglegate_core::Timestamp;
 
     fn record(payload: &[u8]) -> Vec<u8> {
         let mut writer = RecordWriter::default();
         let message = Message {
-            topic: "t",
             qos: 0,
             retain: false,
             expiry: None,
             properties: &[],
             payload,
         };
-        writer.push(&message, Timestamp(0));
+        writer.push(&WritePermit::unchecked("t"), &message, Timestamp(0));
         writer.finish(1)
     }
 

@@ -13,6 +13,7 @@ pub(crate) use walk::serve_at_once;
 
 use crate::clock::Clock;
 use crate::outbox::Outbox;
+use crate::permit::ReadRight;
 use crate::retained::Retained;
 use crate::router::{LogReader, LogStopped, Reading};
 use crate::statistics::Counters;
@@ -23,7 +24,7 @@ use parking_lot::Mutex;
 use recipients::Recipients;
 use std::num::NonZero;
 use std::sync::Arc;
-use tanglegate_core::{Rights, Timestamp, TopicFilter};
+use tanglegate_core::{Rights, TopicFilter};
 
 /// Bytes of records after which a shard lets sessions run.
 const TURN: usize = 64 << 10;
@@ -377,9 +378,9 @@ impl Slot {
         self.subscriptions.iter().flatten().count() + self.shares.len()
     }
 
-    /// Exclusive end of the right to read `topic`; long past when there is none.
-    fn read_until(&self, topic: &str) -> Timestamp {
-        self.rights.read_until(topic).unwrap_or(Timestamp(0))
+    /// What its rights say about reading `topic`.
+    fn right_to_read(&self, topic: &str) -> ReadRight {
+        ReadRight::of(&self.rights, topic)
     }
 
     fn subscription(&self, number: u32) -> &Subscription {

@@ -12,6 +12,7 @@
 //! ```
 
 use crate::message::StoredMessage;
+use crate::permit::{ReadPermit, ReadRight};
 use crate::shard::Share;
 use crate::store::{Change, Mark, RestoredMessage, Store};
 use std::collections::VecDeque;
@@ -32,8 +33,9 @@ pub(crate) struct Queued {
     pub(crate) retain: bool,
     /// Identifiers of the subscriptions that it is delivered for; `None` without any.
     pub(crate) ids: Option<Arc<[u32]>>,
-    /// Exclusive end of the right to read it.
-    pub(crate) until: Timestamp,
+    /// The permit to read it; `None` when it has ended, or is yet to be asked for because the
+    /// message came back from the store.
+    pub(crate) permit: Option<ReadPermit>,
     /// The group of which this client alone got it.
     pub(crate) share: Option<Arc<Share>>,
 }
@@ -53,14 +55,18 @@ impl Queued {
         OVERHEAD + message.len()
     }
 
-    /// Why it must not be sent at `now`, if it must not.
-    fn over_at(&self, now: Timestamp) -> Option<Unsent> {
-        if now >= self.until {
-            Some(Unsent::Ended)
-        } else if now >= self.message.expires() {
-            Some(Unsent::Expired)
-        } else {
-            None
+    /// The permit under which it is sent at `now`, or why it must not be.
+    fn permit_at(&self, now: Timestamp) -> Result<ReadPermit, Unsent> {
+        match self.permit {
+            Some(permit) if now < permit.until() => {
+                let expired = now >= self.message.expires();
+                if expired {
+                    Err(Unsent::Expired)
+                } else {
+                    Ok(permit)
+                }
+            }
+            _ => Err(Unsent::Ended),
         }
     }
 }
@@ -143,6 +149,8 @@ pub(crate) enum Turn {
     Message {
         /// The message.
         queued: Queued,
+        /// The permit that it is sent under.
+        permit: ReadPermit,
         /// Its packet identifier.
         id: u16,
         /// True when it was sent before.
@@ -196,7 +204,7 @@ impl Line {
                 qos: restored.qos,
                 retain: restored.retain,
                 ids: (!restored.ids.is_empty()).then(|| restored.ids.into()),
-                until: Timestamp(0),
+                permit: None,
                 // With the server its group is forgotten: the message stays with the client.
                 share: None,
             });
@@ -315,15 +323,16 @@ impl Line {
             let again = sequence < self.sent_below;
             self.sent_below = self.sent_below.max(self.next);
             let entry = self.entry(sequence);
-            let over = entry.queued.as_ref().and_then(|it| it.over_at(now));
-            match (entry.stage, over) {
+            let permit = entry.queued.as_ref().map(|it| it.permit_at(now));
+            match (entry.stage, permit) {
                 (Stage::Done, _) => {}
                 (Stage::Released, _) => {
                     self.flying += 1;
                     return Some(Turn::Release(id_of(sequence)));
                 }
-                (_, None) => return Some(self.send(sequence, again)),
-                (_, Some(over)) => {
+                (_, None) => unreachable!("a message that waits is held"),
+                (_, Some(Ok(permit))) => return Some(self.send(sequence, permit, again)),
+                (_, Some(Err(over))) => {
                     unsent(over);
                     if self.give_up(sequence, again) {
                         self.flying += 1;
@@ -336,7 +345,7 @@ impl Line {
         None
     }
 
-    fn send(&mut self, sequence: u64, again: bool) -> Turn {
+    fn send(&mut self, sequence: u64, permit: ReadPermit, again: bool) -> Turn {
         self.flying += 1;
         let holds = self.holds;
         let entry = self.entry(sequence);
@@ -355,6 +364,7 @@ impl Line {
         }
         Turn::Message {
             queued,
+            permit,
             id: id_of(sequence),
             again,
         }
@@ -438,15 +448,15 @@ impl Line {
 
     /// Looks the end of the right of every message up again. Messages that were never sent, and
     /// whose right has ended at `now`, are removed.
-    pub(super) fn review(&mut self, until_of: impl Fn(&str) -> Timestamp, now: Timestamp) -> Ended {
+    pub(super) fn review(&mut self, right_of: impl Fn(&str) -> ReadRight, now: Timestamp) -> Ended {
         let mut ended = Ended::default();
         for sequence in self.first..self.end() {
             let entry = self.entry(sequence);
             let Some(queued) = &mut entry.queued else {
                 continue;
             };
-            queued.until = until_of(queued.message.topic());
-            if now >= queued.until && entry.stage == Stage::Waiting {
+            queued.permit = right_of(queued.message.topic()).at(now).ok();
+            if queued.permit.is_none() && entry.stage == Stage::Waiting {
                 match &queued.share {
                     Some(_) => ended.shared.push(queued.clone()),
                     None => ended.dropped += 1,
@@ -548,7 +558,7 @@ mod tests {
             qos,
             retain: false,
             ids: None,
-            until: Timestamp(until),
+            permit: Some(ReadPermit::unchecked(until)),
             share: None,
         }
     }
@@ -679,13 +689,13 @@ mod tests {
             qos,
             retain: false,
             ids: Box::default(),
-            message: message.then(|| queued(qos, 0).message),
+            message: message.then(|| queued(qos, 1).message),
         };
         let mut line = held(9);
         let messages = vec![kept(3, 1, true), kept(5, 2, false), kept(6, 2, true)];
         line.restore(messages, 6);
         line.start_again(9, true);
-        line.review(|_| Timestamp(9), Timestamp(0));
+        line.review(|_| ReadRight::unchecked(9), Timestamp(0));
         assert_eq!(sent(&mut line, 0), ["+3", "!5", "6"]);
         assert!(line.acknowledged(3) && line.completed(5) && line.received(6));
         line.push(queued(1, 99));
@@ -694,7 +704,7 @@ mod tests {
         let mut done = held(9);
         done.restore(vec![kept(3, 1, true)], 10);
         done.start_again(9, true);
-        done.review(|_| Timestamp(9), Timestamp(0));
+        done.review(|_| ReadRight::unchecked(9), Timestamp(0));
         done.push(queued(1, 99));
         assert_eq!(sent(&mut done, 0), ["+3", "10"]);
         let mut empty = held(9);

@@ -38,7 +38,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (1..90_usize).prop_map(Step::Seal),
         6 => Just(Step::Answer),
         2 => (1..4_u64).prop_map(Step::Wait),
-        2 => (0..3_usize, 0..60_u64).prop_map(|(topic, end)| Step::Change { topic, end }),
+        2 => (0..3_usize, 1..60_u64).prop_map(|(topic, end)| Step::Change { topic, end }),
         1 => Just(Step::Reconnect),
     ]
 }
@@ -109,9 +109,10 @@ impl World {
             Step::Change { topic, end } => {
                 self.ends[topic] = end;
                 let ends = self.ends;
-                let until_of = |it: &str| Timestamp(ends[usize::from(it.as_bytes()[1] - b'0')]);
-                self.writing.review(until_of);
-                let ended = self.outbox.lock().review(until_of, Timestamp(self.now));
+                let right_of =
+                    |it: &str| ReadRight::unchecked(ends[usize::from(it.as_bytes()[1] - b'0')]);
+                self.writing.review(right_of);
+                let ended = self.outbox.lock().review(right_of, Timestamp(self.now));
                 self.ended += ended.dropped;
             }
             Step::Reconnect => self.reconnect(),
@@ -121,7 +122,7 @@ impl World {
     fn push(&mut self, topic: usize, qos: u8, padding: usize) {
         let name = format!("t{topic}");
         let payload = [&self.pushed.to_be_bytes()[..], &vec![0; padding]].concat();
-        let until = Timestamp(self.ends[topic]);
+        let permit = ReadPermit::unchecked(self.ends[topic]);
         let mut queue = self.outbox.lock();
         let pushed = if qos == 0 {
             let delivery = Delivery {
@@ -137,10 +138,7 @@ impl World {
                 payload: &payload,
             };
             let fits = delivery.size() <= queue.room();
-            let bounds = Bounds {
-                until,
-                ..Bounds::NONE
-            };
+            let bounds = Bounds::until(self.ends[topic]);
             let pushed = queue.push_message(&delivery, bounds);
             assert_eq!(pushed == Pushed::Queued, fits);
             pushed
@@ -150,7 +148,7 @@ impl World {
                 qos,
                 retain: false,
                 ids: None,
-                until,
+                permit: Some(permit),
                 share: None,
             })
         };

@@ -5,6 +5,7 @@
 //! piece (a TLS record, a WebSocket frame) that does not leave at once, [`Packets::next`] looks at
 //! the ends of all that is in the piece again before it lets the rest of it leave.
 
+use crate::permit::{ReadPermit, ReadRight};
 use crate::wire::{Delivery, Version, frame_length, packet_id_of, patch_expiry, topic_of};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
@@ -34,18 +35,29 @@ struct Segment {
 /// How long packets may be handed over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Bounds {
-    /// Exclusive end of the right.
-    pub(crate) until: Timestamp,
+    /// The permit to read them.
+    pub(crate) permit: ReadPermit,
     /// When the message expires.
     pub(crate) expires: Timestamp,
 }
 
+/// For control packets and what has no end.
+const NEVER: Timestamp = Timestamp::FOREVER;
+
+#[cfg(test)]
 impl Bounds {
-    /// No bounds: packets that need no right.
-    pub(crate) const NONE: Self = Self {
-        until: Timestamp::FOREVER,
-        expires: Timestamp::FOREVER,
-    };
+    /// Of messages that do not expire, until so many milliseconds.
+    pub(crate) fn until(until: u64) -> Self {
+        Self {
+            permit: ReadPermit::unchecked(until),
+            expires: NEVER,
+        }
+    }
+
+    /// Without an end.
+    pub(crate) fn none() -> Self {
+        Self::until(NEVER.0)
+    }
 }
 
 /// A queue of packets. Holds no memory while it is empty.
@@ -124,7 +136,8 @@ impl Packets {
     /// Adds whole packets, `messages` of them PUBLISH packets.
     pub(crate) fn push(&mut self, packets: &[u8], messages: u32, bounds: Bounds) {
         self.open().extend_from_slice(packets);
-        self.close(packets.len(), messages, bounds);
+        let Bounds { permit, expires } = bounds;
+        self.close(packets.len(), messages, permit.until(), expires);
     }
 
     /// Adds the packets that `write` appends; they need no right.
@@ -134,7 +147,8 @@ impl Packets {
         write(bytes);
         let added = bytes.len() - before;
         if added != 0 {
-            self.close(added, 0, Bounds::NONE);
+            debug_assert_ne!(bytes[before] >> 4, 3, "a PUBLISH needs a permit");
+            self.close(added, 0, NEVER, NEVER);
         }
     }
 
@@ -144,7 +158,8 @@ impl Packets {
         let before = bytes.len();
         delivery.put(bytes);
         let added = bytes.len() - before;
-        self.close(added, 1, bounds);
+        let Bounds { permit, expires } = bounds;
+        self.close(added, 1, permit.until(), expires);
     }
 
     fn open(&mut self) -> &mut Vec<u8> {
@@ -157,8 +172,7 @@ impl Packets {
         &mut self.bytes
     }
 
-    fn close(&mut self, bytes: usize, messages: u32, bounds: Bounds) {
-        let Bounds { until, expires } = bounds;
+    fn close(&mut self, bytes: usize, messages: u32, until: Timestamp, expires: Timestamp) {
         match self.segments.back_mut() {
             Some(last)
                 if (last.until, last.expires) == (until, expires)
@@ -304,7 +318,7 @@ impl Packets {
     }
 
     /// Looks the end of the right of every packet up again.
-    pub(crate) fn review(&mut self, until_of: impl Fn(&str) -> Timestamp) {
+    pub(crate) fn review(&mut self, right_of: impl Fn(&str) -> ReadRight) {
         let (start, part) = (self.start, self.part);
         let segments = std::mem::take(&mut self.segments);
         let mut at = start;
@@ -314,12 +328,10 @@ impl Packets {
                 let packet = &self.bytes[at..end];
                 let packet = &packet[..frame_length(packet)];
                 let topic = topic_of(packet);
-                let bounds = Bounds {
-                    until: topic.map_or(Timestamp::FOREVER, &until_of),
-                    expires: segment.expires,
-                };
+                let until = topic.map_or(NEVER, |topic| right_of(topic).until());
                 let length = packet.len();
-                self.close(length, u32::from(topic.is_some()), bounds);
+                let messages = u32::from(topic.is_some());
+                self.close(length, messages, until, segment.expires);
                 at += length;
             }
         }
@@ -388,10 +400,7 @@ mod tests {
     }
 
     fn until(until: u64) -> Bounds {
-        Bounds {
-            until: Timestamp(until),
-            ..Bounds::NONE
-        }
+        Bounds::until(until)
     }
 
     /// Hands everything over in pieces of `piece` bytes at `now`.
@@ -501,7 +510,7 @@ mod tests {
         let expiring = |packets: &mut Packets| {
             let bounds = Bounds {
                 expires: Timestamp(5_000),
-                ..Bounds::NONE
+                ..Bounds::none()
             };
             packets.push_message(&delivery("a", Some(5)), bounds);
         };
@@ -534,7 +543,7 @@ mod tests {
         packets.push_control(|out| out.extend_from_slice(&[0xD0, 0]));
         packets.push_message(&delivery("b", None), until(10));
         packets.push_message(&delivery("c", None), until(10));
-        packets.review(|topic| Timestamp(if topic == "b" { 99 } else { 5 }));
+        packets.review(|topic| ReadRight::unchecked(if topic == "b" { 99 } else { 5 }));
         let (out, sent, dropped) = drain(&mut packets, 50, 1_000);
         assert_eq!((sent, dropped.ended, &out[..2]), (1, 2, &[0xD0, 0][..]));
     }
@@ -562,7 +571,7 @@ mod tests {
                 payload: &payload,
                 ..delivery("a", None)
             };
-            packets.push_message(&delivery, Bounds::NONE);
+            packets.push_message(&delivery, Bounds::none());
         }
         let total = packets.len();
         let mut dropped = Dropped::default();

@@ -10,6 +10,7 @@ use super::replay::Replay;
 use super::{Handle, Order};
 use crate::limits::ClientLimits;
 use crate::outbox::{Dropped, HandedOver, Next, Packets, Terms as PacketTerms};
+use crate::permit::ReadRight;
 use crate::record::RecordWriter;
 use crate::socket::Socket;
 use crate::store::Mark;
@@ -221,15 +222,14 @@ impl Connection {
         };
         self.rights_version = version;
         let rights = &self.rights;
-        let until_of = |topic: &str| {
-            Me::until(topic).unwrap_or_else(|| rights.read_until(topic).unwrap_or(Timestamp(0)))
-        };
-        self.writing.review(until_of);
+        let right_of =
+            |topic: &str| ReadRight::own(topic).unwrap_or_else(|| ReadRight::of(rights, topic));
+        self.writing.review(right_of);
         if let Some(order) = order {
             // What was begun is completed only under the rights of now.
             return Err(End::Ordered(order));
         }
-        let ended = outbox.lock().review(until_of, self.now());
+        let ended = outbox.lock().review(right_of, self.now());
         context.counters.dropped_ended.add(ended.dropped);
         context.share_again(ended.shared);
         self.permits.forget();
@@ -416,10 +416,10 @@ impl Connection {
             Ok(_permit) => view.rights(subject),
             Err(_denied) => Rights::none(),
         };
-        let (before, never) = (&self.rights, Timestamp(0));
+        let before = &self.rights;
         self.writing.review(|topic| {
-            let until = |rights: &Rights| rights.read_until(topic).unwrap_or(never);
-            Me::until(topic).unwrap_or_else(|| until(before).min(until(&present)))
+            let right = |rights: &Rights| ReadRight::of(rights, topic);
+            ReadRight::own(topic).unwrap_or_else(|| right(before).both(right(&present)))
         });
     }
 

@@ -2,6 +2,7 @@
 
 use super::connected::Connection;
 use crate::outbox::Bounds;
+use crate::permit::ReadRight;
 use crate::sys::{self, DENIED, LEASE, ME};
 use crate::wire::Delivery;
 use std::collections::VecDeque;
@@ -32,11 +33,6 @@ impl Me {
     /// True when the filter matches the topic of leases.
     pub(super) fn concerns_lease(filter: &TopicFilter) -> bool {
         filter.matches(LEASE)
-    }
-
-    /// The end of the right to read `topic`, if it is a client's own.
-    pub(super) fn until(topic: &str) -> Option<Timestamp> {
-        topic.starts_with(ME).then_some(Timestamp::FOREVER)
     }
 
     pub(super) fn rights_changed(&mut self) {
@@ -98,8 +94,12 @@ impl Connection {
             forwarded: &[],
             payload: json.as_bytes(),
         };
-        if news.size() <= self.packet_bytes {
-            self.writing.push_message(&news, Bounds::NONE);
+        let own = ReadRight::own(topic).expect("news are told on a client's own topics");
+        if let Ok(permit) = own.at(self.now())
+            && news.size() <= self.packet_bytes
+        {
+            let expires = Timestamp::FOREVER;
+            self.writing.push_message(&news, Bounds { permit, expires });
         } else {
             self.attached.context.counters.dropped_too_large.one();
         }

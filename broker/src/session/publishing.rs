@@ -3,6 +3,7 @@
 use super::connected::Connection;
 use super::end::End;
 use crate::decision::{self, Refusal};
+use crate::permit::WritePermit;
 use crate::record::Message;
 use crate::statistics::{Outcome, Stage};
 use crate::wire::{Answer, Fault, Frame, Publish, PublishProperties, Version, refuse_publish};
@@ -18,8 +19,8 @@ const PERMIT_BYTES: usize = 32 << 10;
 #[derive(Debug, Default)]
 pub(super) struct Permits {
     /// The topic of the last message.
-    last: Option<(Arc<str>, Timestamp)>,
-    others: HashMap<Arc<str>, Timestamp>,
+    last: Option<WritePermit>,
+    others: HashMap<Arc<str>, WritePermit>,
     bytes: usize,
 }
 
@@ -29,25 +30,24 @@ impl Permits {
         *self = Self::default();
     }
 
-    /// The topic, and the exclusive end of the permit for it.
-    fn find(&mut self, topic: &[u8]) -> Option<(&Arc<str>, Timestamp)> {
-        let is_last = matches!(&self.last, Some((last, _)) if last.as_bytes() == topic);
+    /// The permit for the topic, if it runs at `now`.
+    fn find(&mut self, topic: &[u8], now: impl FnOnce() -> Timestamp) -> Option<&WritePermit> {
+        let is_last = matches!(&self.last, Some(last) if last.topic().as_bytes() == topic);
         if !is_last {
             let text = std::str::from_utf8(topic).ok()?;
-            let (topic, until) = self.others.get_key_value(text)?;
-            self.last = Some((Arc::clone(topic), *until));
+            self.last = Some(self.others.get(text)?.clone());
         }
-        self.last.as_ref().map(|(topic, until)| (topic, *until))
+        self.last.as_ref().filter(|it| it.runs(now))
     }
 
-    fn add(&mut self, topic: &TopicName, until: Timestamp) {
+    fn add(&mut self, permit: &WritePermit) {
         if self.others.len() >= PERMITS || self.bytes >= PERMIT_BYTES {
             self.forget();
         }
-        self.bytes += topic.as_str().len();
-        let topic: Arc<str> = topic.as_str().into();
-        self.others.insert(Arc::clone(&topic), until);
-        self.last = Some((topic, until));
+        self.bytes += permit.topic().len();
+        let topic = Arc::clone(permit.topic());
+        self.others.insert(topic, permit.clone());
+        self.last = Some(permit.clone());
     }
 }
 
@@ -124,24 +124,21 @@ impl Connection {
         if self.version == Version::V5 && !publish.properties.is_empty() {
             return self.publish_with_properties(&publish, now);
         }
-        if let Some((topic, until)) = self.permits.find(publish.topic)
-            && (until == Timestamp::FOREVER || self.attached.context.clock.now() < until)
-        {
+        let clock = &self.attached.context.clock;
+        if let Some(permit) = self.permits.find(publish.topic, || clock.now()) {
             // As almost all messages are: on the same topic as the last one, and permitted.
             if frame.first == 0x30 && self.version == Version::V311 {
-                self.record.push_plain(topic, frame.whole, now);
+                self.record.push_plain(permit, frame.whole, now);
             } else {
-                let message = plain_message(&publish, topic);
-                self.record.push(&message, now);
+                self.record.push(permit, &plain_message(&publish), now);
                 self.accept(&publish);
             }
             return Ok(());
         }
         let topic = topic_name(publish.topic)?;
         match self.permit_publish(&topic) {
-            Ok(()) => {
-                let message = plain_message(&publish, topic.as_str());
-                self.record.push(&message, now);
+            Ok(permit) => {
+                self.record.push(&permit, &plain_message(&publish), now);
                 self.accept(&publish);
             }
             Err(refusal) => self.refuse(&publish, &refusal),
@@ -156,16 +153,19 @@ impl Connection {
     ) -> Result<(), End> {
         let properties = PublishProperties::read(publish.properties)?;
         let topic = self.resolve_alias(publish.topic, properties.alias)?;
-        if let Err(refusal) = self.permit_publish(&topic) {
-            self.refuse(publish, &refusal);
-            return Ok(());
-        }
+        let permit = match self.permit_publish(&topic) {
+            Ok(permit) => permit,
+            Err(refusal) => {
+                self.refuse(publish, &refusal);
+                return Ok(());
+            }
+        };
         let message = Message {
             expiry: properties.expiry,
             properties: &properties.forwarded,
-            ..plain_message(publish, topic.as_str())
+            ..plain_message(publish)
         };
-        self.record.push(&message, now);
+        self.record.push(&permit, &message, now);
         self.accept(publish);
         Ok(())
     }
@@ -205,19 +205,17 @@ impl Connection {
     }
 
     /// Asks for a permit, unless one is remembered that still runs.
-    fn permit_publish(&mut self, topic: &TopicName) -> Result<(), Refusal> {
+    fn permit_publish(&mut self, topic: &TopicName) -> Result<WritePermit, Refusal> {
         let now = self.now();
-        if let Some((_, until)) = self.permits.find(topic.as_str().as_bytes())
-            && now < until
-        {
-            return Ok(());
+        if let Some(permit) = self.permits.find(topic.as_str().as_bytes(), || now) {
+            return Ok(permit.clone());
         }
         let (view, subject) = (&self.attached.context.view, self.handle().subject);
-        let permit = decision::permit_publish(view, self.limits(), subject, topic, now)?;
+        let (_, permit) = decision::permit_publish(view, self.limits(), subject, topic, now)?;
         let counters = &self.attached.context.counters;
         counters.decided(Stage::Publish, Outcome::Permitted);
-        self.permits.add(topic, permit.until());
-        Ok(())
+        self.permits.add(&permit);
+        Ok(permit)
     }
 
     fn accept(&mut self, publish: &Publish<'_>) {
@@ -265,9 +263,8 @@ fn topic_name(bytes: &[u8]) -> Result<TopicName, Fault> {
     TopicName::parse(text).map_err(|_| Fault::TopicName("it has a wildcard or a null character"))
 }
 
-fn plain_message<'a>(publish: &Publish<'a>, topic: &'a str) -> Message<'a> {
+fn plain_message<'a>(publish: &Publish<'a>) -> Message<'a> {
     Message {
-        topic,
         qos: publish.qos,
         retain: publish.retain,
         expiry: None,
@@ -311,11 +308,11 @@ mod tests {
     fn permits_are_bounded() {
         let mut permits = Permits::default();
         for number in 0..1_000 {
-            let topic = TopicName::parse(&format!("t/{number}")).unwrap();
-            permits.add(&topic, Timestamp(number));
+            permits.add(&WritePermit::unchecked(&format!("t/{number}")));
         }
+        let now = || Timestamp(0);
         assert!(permits.others.len() <= PERMITS);
-        assert_eq!(permits.find(b"t/999").map(|it| it.1), Some(Timestamp(999)));
-        assert!(permits.find(b"t/1").is_none());
+        assert!(permits.find(b"t/999", now).is_some());
+        assert!(permits.find(b"t/1", now).is_none());
     }
 }

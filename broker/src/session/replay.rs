@@ -3,6 +3,7 @@
 
 use super::connected::Connection;
 use crate::outbox::{Bounds, Pushed, Queued};
+use crate::permit::ReadRight;
 use crate::retained::RetainedMessage;
 use crate::wire::{Delivery, Options};
 use std::num::NonZero;
@@ -60,14 +61,11 @@ impl Connection {
 
     /// False when there is no room for it now.
     fn push_retained(&self, message: &RetainedMessage, replay: &Replay, now: Timestamp) -> bool {
-        let until = self
-            .rights
-            .read_until(&message.topic)
-            .unwrap_or(Timestamp(0));
         let own = message.origin == self.handle().session;
-        if now >= until || (replay.options.no_local && own) {
-            return true;
-        }
+        let permit = match ReadRight::of(&self.rights, &message.topic).at(now) {
+            Ok(permit) if !(replay.options.no_local && own) => permit,
+            _ => return true,
+        };
         let stored = &message.message;
         let qos = message.qos.min(replay.options.qos);
         let counters = &self.attached.context.counters;
@@ -81,7 +79,7 @@ impl Connection {
                 qos,
                 retain: true, // [MQTT-3.3.1-8]
                 ids: replay.id.map(|id| Arc::from([id])),
-                until,
+                permit: Some(permit),
                 share: None,
             };
             return self.handle().outbox.lock().push_queued(queued) == Pushed::Queued;
@@ -103,7 +101,7 @@ impl Connection {
             return true;
         }
         let bounds = Bounds {
-            until,
+            permit,
             expires: stored.expires(),
         };
         self.handle().outbox.lock().push_message(&delivery, bounds) == Pushed::Queued

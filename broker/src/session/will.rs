@@ -43,20 +43,23 @@ pub(crate) async fn publish(context: &Context, handle: &Handle, will: &Will) {
         return counters.decided(Stage::Will, Outcome::Unsupported);
     };
     let limits = context.limits.of(handle.subject);
-    match decision::permit_publish(&context.view, limits, handle.subject, &topic, now) {
-        Ok(_permit) => counters.decided(Stage::Will, Outcome::Permitted),
+    let permit = match decision::permit_publish(&context.view, limits, handle.subject, &topic, now)
+    {
+        Ok((_, permit)) => {
+            counters.decided(Stage::Will, Outcome::Permitted);
+            permit
+        }
         Err(refusal) => return counters.decided(Stage::Will, &refusal),
-    }
+    };
     let mut record = RecordWriter::default();
     let message = Message {
-        topic: message.topic(),
         qos: will.qos,
         retain: will.retain,
         expiry: will.expiry_seconds,
         properties: message.properties(),
         payload: message.payload(),
     };
-    record.push(&message, now);
+    record.push(&permit, &message, now);
     let record = record.finish(handle.session);
     if context
         .pass_on(handle.shard.number, record, None)

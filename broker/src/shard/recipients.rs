@@ -3,11 +3,11 @@
 use super::groups::{GroupNumber, Groups};
 use super::index::{Entry, Index};
 use super::{Slot, Slots};
+use crate::permit::ReadRight;
 use crate::wire::Options;
 use std::collections::HashMap;
 use std::num::NonZero;
 use std::sync::Arc;
-use tanglegate_core::Timestamp;
 
 /// Topics and recipients that are remembered at most. Beyond it all are forgotten: it only
 /// costs matching them again.
@@ -26,8 +26,8 @@ pub(super) struct Recipient {
     pub(super) whose: Whose,
     /// Identifiers of those that have one ([MQTT-3.3.4-3]); `None` without any.
     pub(super) ids: Option<Arc<[u32]>>,
-    /// Exclusive end of the right to read the topic, as of `rights_version`.
-    pub(super) until: Timestamp,
+    /// The right to read the topic, as of `rights_version`.
+    pub(super) right: ReadRight,
     pub(super) rights_version: u64,
 }
 
@@ -55,7 +55,7 @@ impl Recipient {
     /// Looks the right up again, if rights have changed.
     pub(super) fn bring_up_to_date(&mut self, topic: &str, slot: &Slot) {
         if self.rights_version != slot.rights_version {
-            self.until = slot.read_until(topic);
+            self.right = slot.right_to_read(topic);
             self.rights_version = slot.rights_version;
         }
     }
@@ -164,7 +164,7 @@ fn recipient(topic: &str, number: u32, slot: &Slot, wishes: &[Wish], whose: Whos
         retain_as_published: false,
         whose,
         ids: (!ids.is_empty()).then_some(ids),
-        until: slot.read_until(topic),
+        right: slot.right_to_read(topic),
         rights_version: slot.rights_version,
     };
     for (options, _) in wishes {

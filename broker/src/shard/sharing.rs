@@ -10,7 +10,8 @@ use super::recipients::Recipient;
 use super::walk::{Serving, Tally, Walk};
 use super::{Shard, Share, Slots, State};
 use crate::outbox::{Pace, Pushed, Queue, Queued};
-use crate::record::{Message, RecordWriter};
+use crate::permit::{ReadPermit, Withheld};
+use crate::record::RecordWriter;
 use crate::store::Mark;
 use std::sync::Arc;
 use std::task::Waker;
@@ -87,19 +88,21 @@ impl Serving<'_> {
             let member = &mut members[first.wrapping_add(step) % members.len()];
             let slot = slots.get(member.slot);
             member.bring_up_to_date(self.run.topic, slot);
-            if self.now >= member.until {
-                if member.until != Timestamp(0) {
+            let permit = match member.right.at(self.now) {
+                Ok(permit) => permit,
+                Err(Withheld::NoRight) => continue,
+                Err(Withheld::Ended) => {
                     missed = missed.max(Missed::Ended);
+                    continue;
                 }
-                continue;
-            }
+            };
             let mut queue = slot.outbox.lock();
             let pace = queue.pace();
             if pace != Pace::KeepsUp {
-                behind.push((pace, step));
+                behind.push((pace, step, permit));
                 continue;
             }
-            match self.put(piece, member, slot, &mut queue) {
+            match self.put(piece, (member, permit), slot, &mut queue) {
                 Ok(()) => {
                     *turn = first.wrapping_add(step + 1);
                     return Ok((queue.mark(), queue.take_waker()));
@@ -107,12 +110,12 @@ impl Serving<'_> {
                 Err(why) => missed = missed.max(why),
             }
         }
-        behind.sort_unstable();
-        for (_, step) in behind {
+        behind.sort_unstable_by_key(|(pace, step, _)| (*pace, *step));
+        for (_, step, permit) in behind {
             let member = &members[first.wrapping_add(step) % members.len()];
             let slot = slots.get(member.slot);
             let mut queue = slot.outbox.lock();
-            match self.put(piece, member, slot, &mut queue) {
+            match self.put(piece, (member, permit), slot, &mut queue) {
                 Ok(()) => {
                     *turn = first.wrapping_add(step + 1);
                     return Ok((queue.mark(), queue.take_waker()));
@@ -127,12 +130,12 @@ impl Serving<'_> {
     fn put(
         &mut self,
         piece: Piece<'_>,
-        member: &Recipient,
+        (member, permit): (&Recipient, ReadPermit),
         slot: &super::Slot,
         queue: &mut Queue,
     ) -> Result<(), Missed> {
         let qos = self.run.qos.min(member.qos); // [MQTT-4.8.2-3]
-        let bounds = self.bounds(member);
+        let bounds = self.bounds(permit);
         let delivery = self.delivery(slot, member, qos, piece.payload);
         if delivery.size() > slot.packet_bytes as usize {
             return Err(Missed::TooLarge);
@@ -141,7 +144,7 @@ impl Serving<'_> {
             queue.push_message(&delivery, bounds)
         } else {
             let share = Some(Arc::clone(piece.share));
-            queue.push_queued(self.queued(piece.number, member, qos, share))
+            queue.push_queued(self.queued(piece.number, (member, permit), qos, share))
         };
         match pushed {
             Pushed::Queued => Ok(()),
@@ -177,29 +180,21 @@ impl State {
 impl Shard {
     /// Gives a message that a member of `share` has left behind to another one.
     pub(crate) fn share_again(&self, share: &Share, left: Queued, now: Timestamp) {
-        let message = left.message;
+        let message = &left.message;
         let expiry = message.seconds_left(now);
         if now >= message.expires() {
             return self.counters.dropped_expired.one();
         }
         let mut writer = RecordWriter::default();
-        let again = Message {
-            topic: message.topic(),
-            qos: left.qos,
-            retain: left.retain,
-            expiry,
-            properties: message.properties(),
-            payload: message.payload(),
-        };
         // As if it had arrived so that it expires when it does.
         let whole = u64::from(expiry.unwrap_or(0)) * 1_000;
         let arrived = expiry.map_or(now, |_| {
             Timestamp(message.expires().0.saturating_sub(whole))
         });
-        writer.push(&again, arrived);
+        writer.push_again(&left, expiry, arrived);
         let record = writer.finish(0);
         let mut walk = Walk::new(&record, now);
-        walk.through_group(&mut self.state.lock(), share, message);
+        walk.through_group(&mut self.state.lock(), share, left.message);
         walk.end(&self.counters);
     }
 }

@@ -4,6 +4,7 @@ use super::recipients::Recipient;
 use super::{Shard, Share, Slot, State};
 use crate::message::StoredMessage;
 use crate::outbox::{Bounds, Pushed, Queue, Queued};
+use crate::permit::{ReadPermit, Withheld};
 use crate::record::{Record, Run, origin, runs};
 use crate::retained::Retained;
 use crate::session::Order;
@@ -28,11 +29,10 @@ pub(super) struct Tally {
 
 impl Tally {
     /// Messages are withheld from whoever has no right to them, or none any more.
-    fn withhold(&mut self, recipient: &Recipient, count: u64) {
-        if recipient.until == Timestamp(0) {
-            self.withheld += count;
-        } else {
-            self.withheld_ended += count;
+    fn withhold(&mut self, why: Withheld, count: u64) {
+        match why {
+            Withheld::NoRight => self.withheld += count,
+            Withheld::Ended => self.withheld_ended += count,
         }
     }
 }
@@ -185,17 +185,20 @@ impl State {
             recipient.bring_up_to_date(topic, slot);
             // Whoever has no right gets nothing. Whose right ends between here and the socket
             // gets nothing either: the outbox looks again.
-            if serving.now < recipient.until {
-                let mut queue = slot.outbox.lock();
-                let bearable = serving.deliver(slot, &mut queue, recipient, tally);
-                tally.mark = tally.mark.max(queue.mark());
-                wakers.extend(queue.take_waker());
-                drop(queue);
-                if !bearable {
-                    slot.outbox.order(Order::TooSlow);
+            let permit = match recipient.right.at(serving.now) {
+                Ok(permit) => permit,
+                Err(why) => {
+                    tally.withhold(why, u64::from(serving.run.count));
+                    continue;
                 }
-            } else {
-                tally.withhold(recipient, u64::from(serving.run.count));
+            };
+            let mut queue = slot.outbox.lock();
+            let bearable = serving.deliver(slot, &mut queue, (recipient, permit), tally);
+            tally.mark = tally.mark.max(queue.mark());
+            wakers.extend(queue.take_waker());
+            drop(queue);
+            if !bearable {
+                slot.outbox.order(Order::TooSlow);
             }
         }
         for (number, members) in &mut audience.shared {
@@ -227,12 +230,12 @@ impl<'a> Serving<'a> {
         &mut self,
         slot: &Slot,
         queue: &mut Queue,
-        recipient: &Recipient,
+        (recipient, permit): (&Recipient, ReadPermit),
         tally: &mut Tally,
     ) -> bool {
         let run = self.run;
         let retain = run.retain && recipient.retain_as_published;
-        let bounds = self.bounds(recipient);
+        let bounds = self.bounds(permit);
         match run.qos.min(recipient.qos) {
             0 if !retain && recipient.ids.is_none() && self.fits(slot) => {
                 let packets = self.packets(slot.version);
@@ -245,7 +248,7 @@ impl<'a> Serving<'a> {
                 self.deliver_singly(slot, queue, recipient, bounds, tally);
                 true
             }
-            qos => self.queue_up(queue, recipient, qos, tally),
+            qos => self.queue_up(queue, (recipient, permit), qos, tally),
         }
     }
 
@@ -253,13 +256,13 @@ impl<'a> Serving<'a> {
     fn queue_up(
         &mut self,
         queue: &mut Queue,
-        recipient: &Recipient,
+        (recipient, permit): (&Recipient, ReadPermit),
         qos: u8,
         tally: &mut Tally,
     ) -> bool {
         let count = self.run.count as usize;
         for number in 0..count {
-            let queued = self.queued(number, recipient, qos, None);
+            let queued = self.queued(number, (recipient, permit), qos, None);
             if queue.push_queued(queued) == Pushed::Full {
                 tally.slow += (count - number) as u64;
                 return false;
@@ -272,7 +275,7 @@ impl<'a> Serving<'a> {
     pub(super) fn queued(
         &mut self,
         number: usize,
-        recipient: &Recipient,
+        (recipient, permit): (&Recipient, ReadPermit),
         qos: u8,
         share: Option<Arc<Share>>,
     ) -> Queued {
@@ -287,7 +290,7 @@ impl<'a> Serving<'a> {
             qos,
             retain: run.retain && recipient.retain_as_published,
             ids: recipient.ids.clone(),
-            until: recipient.until,
+            permit: Some(permit),
             share,
         }
     }
@@ -314,10 +317,10 @@ impl<'a> Serving<'a> {
         }
     }
 
-    /// How long the messages may be handed to a recipient.
-    pub(super) fn bounds(&self, recipient: &Recipient) -> Bounds {
+    /// How long the messages may be handed to whoever has this permit.
+    pub(super) fn bounds(&self, permit: ReadPermit) -> Bounds {
         Bounds {
-            until: recipient.until,
+            permit,
             expires: self.run.expires(),
         }
     }

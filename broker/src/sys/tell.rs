@@ -2,6 +2,7 @@
 
 use super::broker::Report;
 use crate::gate::Context;
+use crate::permit::WritePermit;
 use crate::record::{Message, RecordWriter};
 use crate::statistics::StatisticsReader;
 use std::time::Duration;
@@ -22,14 +23,13 @@ pub(crate) async fn tell(context: &Context, statistics: StatisticsReader, interv
         let mut record = RecordWriter::default();
         for (topic, value) in report.news(now, &statistics.read()) {
             let message = Message {
-                topic: &topic,
                 qos: 0,
                 retain: true,
                 expiry: None,
                 properties: &[],
                 payload: value.as_bytes(),
             };
-            record.push(&message, now);
+            record.push(&WritePermit::of_the_gate(&topic), &message, now);
         }
         if record.is_empty() {
             continue;
