@@ -405,7 +405,12 @@ fn put(
     }
     let bounds = Bounds {
         permit,
-        expires: message.expires(),
+        // [MQTT-4.3.3-7]: what was sent before expires no more.
+        expires: if duplicate && queued.qos == 2 {
+            Timestamp::FOREVER
+        } else {
+            message.expires()
+        },
     };
     packets.push_message(&delivery, bounds);
     true

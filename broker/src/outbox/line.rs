@@ -228,7 +228,8 @@ impl Line {
             let again = sequence < self.sent_below;
             self.sent_below = self.sent_below.max(self.next);
             let entry = self.entry(sequence);
-            let permit = entry.queued.as_ref().map(|it| it.permit_at(now));
+            let begun = again && entry.qos == 2;
+            let permit = entry.queued.as_ref().map(|it| it.permit_at(now, begun));
             match (entry.stage, permit) {
                 (Stage::Done, _) => {}
                 (Stage::Released, _) => {

@@ -49,11 +49,12 @@ impl Queued {
         OVERHEAD + message.len()
     }
 
-    /// The permit under which it is sent at `now`, or why it must not be.
-    pub(super) fn permit_at(&self, now: Timestamp) -> Result<ReadPermit, Unsent> {
+    /// The permit under which it is sent at `now`, or why it must not be. A QoS 2 message whose
+    /// handshake was `begun` expires no more ([MQTT-4.3.3-7], [MQTT-4.3.3-13]).
+    pub(super) fn permit_at(&self, now: Timestamp, begun: bool) -> Result<ReadPermit, Unsent> {
         match self.permit {
             Some(permit) if now < permit.until() => {
-                let expired = now >= self.message.expires();
+                let expired = !begun && now >= self.message.expires();
                 if expired {
                     Err(Unsent::Expired)
                 } else {

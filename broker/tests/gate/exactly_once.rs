@@ -1,14 +1,19 @@
 //! QoS 2, both ways (MQTT 5.0 §4.3.3).
 
 use crate::client::{Client, connect, packet};
-use crate::stage::Stage;
-use tanglegate_core::Access;
+use crate::stage::{Stage, after};
+use tanglegate_core::{Access, Audience};
 
 /// A stage on which everybody may do everything.
 async fn open_stage() -> Stage {
     let mut stage = Stage::new().await;
     stage.give_everyone("#", Access::ReadWrite);
     stage
+}
+
+/// PUBREC and its like.
+fn packet_of(first: u8, id: u16) -> Vec<u8> {
+    packet(first, &id.to_be_bytes())
 }
 
 async fn is_answered(client: &mut Client, kind: u8, id: u16) {
@@ -61,6 +66,75 @@ async fn a_reader_gives_each_identifier_free_before_it_is_used_again() {
         reader.send(&packet(0x70, &id.to_be_bytes())).await;
         reader.ping().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_expired_in_the_middle_of_its_handshake_is_sent_again_all_the_same() {
+    // [MQTT-4.3.3-7], [MQTT-4.3.3-13]; with QoS 1 it is over (MQTT 5.0 §3.3.2.3.3).
+    let mut stage = Stage::new().await;
+    let ana = stage.register("ana");
+    stage.give(Audience::Subscriber(ana), "t", Access::ReadWrite);
+    let ask = connect(5, "r").login("ana").kept(600);
+    let mut reader = ask.open(&stage).await;
+    reader.subscribe("t", 2).await;
+    let mut publisher = connect(5, "p").login("ana").open(&stage).await;
+    for (first, payload) in [(0x34, "begun"), (0x32, "once more"), (0x34, "begun too")] {
+        let message = publisher.publish_packet(first, "t", &[0x02, 0, 0, 0, 60], payload);
+        publisher.send(&message).await;
+        publisher.packet().await;
+        assert_eq!(reader.payload().await, payload);
+    }
+    drop(reader);
+    stage.until("lost", |it| it.open_sessions == 1).await;
+    let message = publisher.publish_packet(0x34, "t", &[0x02, 0, 0, 0, 60], "never sent");
+    publisher.send(&message).await;
+    publisher.packet().await;
+    stage.hand.advance_to(after(60_000));
+    let mut reader = ask.resume(&stage).await;
+    let mut open = vec![];
+    for payload in ["begun", "begun too"] {
+        let packet = reader.packet().await;
+        assert_eq!(packet.first, 0x3C, "QoS 2 and DUP: {packet:?}");
+        let message = reader.read_message(&packet);
+        assert_eq!(message.payload, payload.as_bytes());
+        assert_eq!(message.properties, ["expiry 0"]);
+        open.push(message.id.unwrap());
+    }
+    for id in open {
+        reader.send(&packet_of(0x50, id)).await;
+        is_answered(&mut reader, 0x62, id).await;
+        reader.send(&packet_of(0x70, id)).await;
+    }
+    reader.ping().await;
+    reader.hears_nothing().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_its_reader_refuses_is_not_sent_again() {
+    // [MQTT-4.4.0-2], [MQTT-4.3.3-4]
+    let mut stage = Stage::new().await;
+    let ana = stage.register("ana");
+    stage.give(Audience::Subscriber(ana), "t", Access::ReadWrite);
+    let ask = connect(5, "r").login("ana").kept(600);
+    let mut reader = ask.open(&stage).await;
+    reader.subscribe("t", 2).await;
+    let mut publisher = connect(5, "p").login("ana").open(&stage).await;
+    for (publish, refuse) in [(0x32, 0x40), (0x34, 0x50)] {
+        let message = publisher.publish_packet(publish, "t", &[], "x");
+        publisher.send(&message).await;
+        publisher.packet().await;
+        let id = reader.message().await.id.unwrap().to_be_bytes();
+        // Unspecified error, and quota exceeded: of no use here, whatever it says.
+        let code = if refuse == 0x40 { 0x80 } else { 0x97 };
+        reader.send(&packet(refuse, &[id[0], id[1], code])).await;
+    }
+    // No PUBREL follows.
+    reader.ping().await;
+    drop(reader);
+    stage.until("lost", |it| it.open_sessions == 1).await;
+    let mut reader = ask.resume(&stage).await;
+    reader.ping().await;
+    reader.hears_nothing().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -113,6 +113,20 @@ fn a_qos_2_message_that_the_client_may_have_is_released_when_its_right_has_ended
 }
 
 #[test]
+fn a_qos_2_message_that_was_sent_expires_no_more() {
+    // [MQTT-4.3.3-7], [MQTT-4.3.3-13]
+    let mut line = held(9);
+    line.push(queued(2, 300));
+    line.push(queued(1, 300));
+    assert_eq!(sent(&mut line, 99), ["1", "2"]);
+    line.push(queued(2, 300));
+    line.start_again(9, true);
+    assert_eq!(sent(&mut line, 100), ["+1"]);
+    assert!(line.received(1) && line.completed(1));
+    assert_eq!(line.len(), 0);
+}
+
+#[test]
 fn identifiers_go_round_without_zero_and_without_two_in_flight() {
     let mut line = held(u16::MAX);
     for _ in 0..70_000 {
