@@ -20,6 +20,13 @@ pub(crate) struct Published {
     pub(crate) accepted: bool,
 }
 
+impl Published {
+    /// How often more than once it may come, since its publisher has sent it again.
+    fn repeated(&self) -> u32 {
+        if self.qos == 1 { self.copies - 1 } else { 0 }
+    }
+}
+
 /// What is to come of a message.
 #[derive(Debug, Clone)]
 struct Expected {
@@ -232,20 +239,7 @@ impl Peer {
         if self.repeats(it, number)? {
             return self.within_receive_maximum();
         }
-        let as_published = self
-            .subscriptions
-            .values()
-            .any(|options| options.retain_as_published);
-        let Some(retained) = [it.retain, !it.retain]
-            .into_iter()
-            .find(|retained| self.expected.contains_key(&(number, *retained)))
-        else {
-            return Err(broken!("nobody asked for message {number}: {it:?}"));
-        };
-        if it.retain != retained && (it.retain != message.retain || !as_published) {
-            let words = "[MQTT-3.3.1-8], [MQTT-3.3.1-9], [MQTT-3.3.1-12], [MQTT-3.3.1-13]";
-            return Err(broken!("{words} wrong retain flag: {it:?}"));
-        }
+        let (retained, doubtful) = self.which(it, number, message)?;
         let line = self.line_number();
         let expected = self.expected.get_mut(&(number, retained)).expect("found");
         if expected.qos & (1 << it.qos) == 0 {
@@ -260,12 +254,7 @@ impl Peer {
             ));
         }
         expected.seen += 1;
-        let repeated = if message.qos == 1 {
-            message.copies - 1
-        } else {
-            0
-        };
-        if expected.seen > expected.most + repeated {
+        if expected.seen > expected.most + message.repeated() {
             return Err(broken!(
                 "message {number} came {} times: {it:?}",
                 expected.seen
@@ -273,7 +262,7 @@ impl Peer {
         }
         let first = expected.seen == 1;
         let key = (message.publisher, message.topic, message.qos, it.qos);
-        if first && !retained && self.last.insert(key, number) > Some(number) {
+        if first && !retained && !doubtful && self.last.insert(key, number) > Some(number) {
             return Err(broken!(
                 "[MQTT-4.6.0-6] message {number} came after a later one"
             ));
@@ -291,6 +280,48 @@ impl Peer {
             });
         }
         self.within_receive_maximum()
+    }
+
+    /// Whether a message is the retained one that answers a subscription, and not the one that
+    /// was just published; with it, whether it may as well be the other.
+    fn which(
+        &self,
+        it: &Message,
+        number: Number,
+        message: &Published,
+    ) -> Result<(bool, bool), Broken> {
+        let as_published = self
+            .subscriptions
+            .values()
+            .any(|options| options.retain_as_published);
+        let asked = |retained: &bool| self.expected.contains_key(&(number, *retained));
+        let fits =
+            |retained: &bool| it.retain == *retained || it.retain == message.retain && as_published;
+        let asked: Vec<bool> = [it.retain, !it.retain].into_iter().filter(asked).collect();
+        if asked.is_empty() {
+            return Err(broken!("nobody asked for message {number}: {it:?}"));
+        }
+        // The one that has to come before the one that may, and that before what has come.
+        let need = |retained: &bool| {
+            let expected = &self.expected[&(number, *retained)];
+            let open = expected.seen < expected.most + message.repeated();
+            let owed = expected.must && expected.seen < expected.due;
+            let qos = expected.qos & (1 << it.qos) != 0;
+            (qos && owed, qos && open)
+        };
+        let fitting: Vec<bool> = asked.into_iter().filter(fits).collect();
+        let which = fitting.iter().copied().reduce(|best, other| {
+            if need(&other) > need(&best) {
+                other
+            } else {
+                best
+            }
+        });
+        let which = which.ok_or_else(|| {
+            let words = "[MQTT-3.3.1-8], [MQTT-3.3.1-9], [MQTT-3.3.1-12], [MQTT-3.3.1-13]";
+            broken!("{words} wrong retain flag: {it:?}")
+        })?;
+        Ok((which, fitting.len() > 1))
     }
 
     /// True when the message is one that has come already and is sent again.
