@@ -33,6 +33,8 @@ struct Expected {
     /// Bit 1 << QoS of each that it may come with.
     qos: u8,
     must: bool,
+    /// It may come with the retain flag that it was published with.
+    as_published: bool,
     /// Nothing has changed since, that makes its arrival doubtful.
     firm: bool,
     /// The connection that it was first expected on.
@@ -85,7 +87,7 @@ pub(crate) struct Peer {
     /// PUBRELs are held back.
     pub(crate) holding: bool,
     /// Messages that were answered, by answers that may not have arrived.
-    doubtful: BTreeMap<Number, u16>,
+    doubtful: BTreeSet<(Number, u16)>,
     /// Identifiers of PUBRELs that may come again.
     doubtful_ids: BTreeSet<u16>,
     /// The last message of each publisher, topic and QoS.
@@ -138,13 +140,20 @@ impl Peer {
         let new = Expected {
             qos: 0,
             must: false,
+            as_published: false,
             firm: line || qos > 0,
             since,
             seen: 0,
             due: 1,
             most: 1,
         };
-        self.expected.entry((number, false)).or_insert(new).qos |= 1 << qos;
+        let as_published = |(filter, options): (&usize, &Options)| {
+            options.retain_as_published && FILTERS[*filter].1.contains(&message.topic)
+        };
+        let as_published = self.subscriptions.iter().any(as_published);
+        let expected = self.expected.entry((number, false)).or_insert(new);
+        expected.qos |= 1 << qos;
+        expected.as_published |= as_published;
     }
 
     /// The gate has taken a message over: whoever wanted it all the time has to get it.
@@ -161,6 +170,7 @@ impl Peer {
         let entry = self.expected.entry((number, true)).or_insert(Expected {
             qos: 0,
             must,
+            as_published: false,
             firm: false,
             since,
             seen: 0,
@@ -290,13 +300,11 @@ impl Peer {
         number: Number,
         message: &Published,
     ) -> Result<(bool, bool), Broken> {
-        let as_published = self
-            .subscriptions
-            .values()
-            .any(|options| options.retain_as_published);
         let asked = |retained: &bool| self.expected.contains_key(&(number, *retained));
-        let fits =
-            |retained: &bool| it.retain == *retained || it.retain == message.retain && as_published;
+        let fits = |retained: &bool| {
+            let as_published = self.expected[&(number, *retained)].as_published;
+            it.retain == *retained || it.retain == message.retain && as_published
+        };
         let asked: Vec<bool> = [it.retain, !it.retain].into_iter().filter(asked).collect();
         if asked.is_empty() {
             return Err(broken!("nobody asked for message {number}: {it:?}"));
@@ -341,7 +349,8 @@ impl Peer {
             return Ok(true);
         }
         // The answer to it may have been lost.
-        if it.duplicate && it.qos == 1 && self.doubtful.get(&number) == Some(&it.id) {
+        let answered = (number, it.id);
+        if it.duplicate && it.qos == 1 && self.doubtful.contains(&answered) {
             self.incoming.push(Incoming {
                 id: it.id,
                 number,
@@ -368,10 +377,29 @@ impl Peer {
         self.incoming.iter().filter(|it| it.line == line).count()
     }
 
+    /// The oldest message that came on this connection and has no answer yet.
+    pub(crate) fn unanswered(&self) -> Option<usize> {
+        let line = self.line_number();
+        let open = |it: &Incoming| !it.recorded && it.line == line;
+        self.incoming.iter().position(open)
+    }
+
+    /// True when something has to happen on this connection before all handshakes are over.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.in_flight() > 0 || !self.outgoing.is_empty()
+    }
+
+    /// A message that came on an earlier connection, was not answered and has not come again.
+    pub(crate) fn not_repeated(&self, messages: &[Published]) -> Option<Number> {
+        // What is for sale may have been withheld when its turn came.
+        let owed = |it: &&Incoming| messages[it.number as usize].topic != PAID;
+        self.incoming.iter().find(owed).map(|it| it.number)
+    }
+
     /// A message's handshake is over, as this client sees it.
     pub(crate) fn answered(&mut self, at: usize) {
         let open = self.incoming.remove(at);
-        self.doubtful.insert(open.number, open.id);
+        self.doubtful.insert((open.number, open.id));
         self.doubtful_ids.insert(open.id);
     }
 
@@ -385,7 +413,7 @@ impl Peer {
     pub(crate) fn missing(&self) -> Option<Number> {
         let full = self.in_flight() >= usize::from(self.receive_maximum);
         let missing = self.expected.iter().find(|(_, it)| {
-            let waits = full && it.qos & 1 == 0;
+            let waits = full && it.qos > 1;
             it.must && it.seen < it.due && !waits
         });
         missing.map(|((number, _), _)| *number)

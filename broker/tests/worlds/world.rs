@@ -505,7 +505,7 @@ impl World<'_> {
         }
         for _ in 0..count {
             let peer = &mut self.peers[who];
-            let Some(at) = peer.incoming.iter().position(|it| !it.recorded) else {
+            let Some(at) = peer.unanswered() else {
                 return Ok(());
             };
             let Incoming { id, qos, .. } = peer.incoming[at];
@@ -754,10 +754,13 @@ impl World<'_> {
             }
             self.release(who)?;
         }
-        let open = |peer: &Peer| !peer.incoming.is_empty() || !peer.outgoing.is_empty();
         let mut rounds = 0;
         self.settle()?;
-        while self.peers.iter().any(|it| it.line.is_some() && open(it)) {
+        while self
+            .peers
+            .iter()
+            .any(|it| it.line.is_some() && it.is_busy())
+        {
             for who in 0..2 {
                 self.acknowledge(who, usize::MAX)?;
             }
@@ -765,6 +768,11 @@ impl World<'_> {
             rounds += 1;
             if rounds > self.messages.len() + 10 {
                 return Err(broken!("[MQTT-4.3.2-1] some handshake never ends"));
+            }
+        }
+        for peer in self.peers.iter().filter(|it| it.line.is_some()) {
+            if let Some(number) = peer.not_repeated(&self.messages) {
+                return Err(broken!("[MQTT-4.4.0-1] message {number} is not sent again"));
             }
         }
         for who in 0..2 {
