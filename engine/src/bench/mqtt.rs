@@ -339,38 +339,44 @@ impl Bench<'_> {
     }
 
     /// Mosquitto writes its file every half an hour and loses what came since when it dies; the
-    /// gate that is measured keeps its sessions in memory.
+    /// gate has what it answers in its store, once as safe from its own end and once as safe from
+    /// a power cut.
     fn sessions(&self) -> anyhow::Result<Vec<Row>> {
-        let (settings, pair) = (self.settings, Pair::start(&self.ground, Memory::Disk)?);
-        let load = Load {
+        let mut rows = self.kept(Memory::System, "store: system")?;
+        rows.extend(self.kept(Memory::Disk, "store: disk")?);
+        Ok(rows)
+    }
+
+    fn kept(&self, memory: Memory, store: &str) -> anyhow::Result<Vec<Row>> {
+        let (settings, pair) = (self.settings, Pair::start(&self.ground, memory)?);
+        let load = |qos| Load {
             time: settings.load,
             kept: true,
-            ..Load::simple(1, 1, 1, settings.payload)
+            ..Load::simple(1, 1, qos, settings.payload)
         };
         anyhow::ensure!(
-            kept::keeps(&pair.gate, &load)?,
+            kept::keeps(&pair.gate, &load(1))?,
             "this gate keeps no sessions"
         );
+        let mut rows = vec![];
+        for qos in [1, 2] {
+            let turns = self.alternate(&pair, |server| {
+                let flow = load(qos).run(server)?;
+                Ok(vec![flow.rate, flow.cost, flow.busiest])
+            })?;
+            let what = format!("1 -> 1, QoS {qos}, kept session, {store}");
+            let mut row = turns.row(0, &what, "delivered/s", Budget::None);
+            row.note = note(&turns);
+            rows.push(row);
+        }
         let turns = self.alternate(&pair, |server| {
-            let flow = load.run(server)?;
-            let mut figures = vec![flow.rate, flow.cost, flow.busiest];
-            figures.extend(kept::measure(server, &load, settings.queued)?);
-            Ok(figures)
+            kept::measure(server, &load(1), settings.queued)
         })?;
-        let mut there = turns.row(
-            0,
-            "1 -> 1, QoS 1, kept session",
-            "delivered/s",
-            Budget::None,
-        );
-        there.note = note(&turns);
-        let away = format!("{} messages for who is away", settings.queued);
-        let back = format!("{} messages once it is back", settings.queued);
-        Ok(vec![
-            there,
-            turns.row(3, &away, "acknowledged/s", Budget::None),
-            turns.row(4, &back, "delivered/s", Budget::None),
-        ])
+        let away = format!("{} messages for who is away, {store}", settings.queued);
+        let back = format!("{} messages once it is back, {store}", settings.queued);
+        rows.push(turns.row(0, &away, "acknowledged/s", Budget::None));
+        rows.push(turns.row(1, &back, "delivered/s", Budget::None));
+        Ok(rows)
     }
 
     /// Measures in turns.

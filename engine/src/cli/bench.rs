@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use tanglegate_broker::Safety;
 
 #[derive(Subcommand)]
 pub(super) enum Bench {
@@ -52,7 +53,31 @@ pub(super) enum Bench {
         /// Its logins and rights
         #[arg(long)]
         scene: PathBuf,
+        /// Where it keeps sessions and messages; without it, in memory alone
+        #[arg(long)]
+        store: Option<PathBuf>,
+        /// What has to be done before it answers
+        #[arg(long, value_enum, default_value_t = Safe::Disk)]
+        safety: Safe,
     },
+}
+
+/// [`Safety`], on the command line.
+#[derive(Clone, Copy, clap::ValueEnum)]
+pub(super) enum Safe {
+    /// The disk has it
+    Disk,
+    /// The operating system has it
+    System,
+}
+
+impl From<Safe> for Safety {
+    fn from(safe: Safe) -> Self {
+        match safe {
+            Safe::Disk => Self::Disk,
+            Safe::System => Self::System,
+        }
+    }
 }
 
 impl Bench {
@@ -83,7 +108,14 @@ impl Bench {
                 }
                 return measure_mqtt(settings, ended).await;
             }
-            Self::Gate { scene } => return mqtt::serve_gate(&scene).await,
+            Self::Gate {
+                scene,
+                store,
+                safety,
+            } => {
+                let store = store.map(|folder| (folder, safety.into()));
+                return mqtt::serve_gate(&scene, store).await;
+            }
         };
         print!("{report}");
         Ok(())

@@ -61,6 +61,19 @@ fn crowds_are_let_in_and_held_and_permits_are_given() {
 }
 
 #[test]
+fn kept_sessions_and_leases_that_end_are_measured_with_a_store() {
+    let text = measured(&[Section::Sessions, Section::LeaseEnd]);
+    for row in [
+        "QoS 2, kept session, store: system",
+        "who is away, store: disk",
+        "shared subscription",
+    ] {
+        assert!(text.contains(row), "{text}");
+    }
+    assert!(!text.contains("refused"), "{text}");
+}
+
+#[test]
 fn a_measurement_stops_when_it_is_asked_to() {
     let settings = small(&[Section::Throughput]);
     let error = run(&settings, &AtomicBool::new(true), |_| {}).unwrap_err();

@@ -25,6 +25,13 @@ pub(super) struct Client {
 impl Client {
     /// Connects and waits until it is let in.
     pub(super) fn connect(server: SocketAddr, hello: &Hello<'_>) -> anyhow::Result<Self> {
+        let mut client = Self::knock(server, hello)?;
+        client.enter(hello.name)?;
+        Ok(client)
+    }
+
+    /// Connects and says who it is; [`Client::enter`] waits for the answer.
+    pub(super) fn knock(server: SocketAddr, hello: &Hello<'_>) -> anyhow::Result<Self> {
         let socket = TcpStream::connect(server).context("cannot connect")?;
         socket.set_nodelay(true)?;
         socket.set_read_timeout(Some(PATIENCE))?;
@@ -37,13 +44,22 @@ impl Client {
             resumed: false,
         };
         client.socket.write_all(&hello.packet())?;
-        let name = hello.name;
-        client.resumed = client.next(|it| {
+        Ok(client)
+    }
+
+    /// Waits until `name` is let in.
+    pub(super) fn enter(&mut self, name: &str) -> anyhow::Result<()> {
+        self.resumed = self.next(|it| {
             let accepted = it.kind() == 2 && it.body.get(1) == Some(&0);
-            ensure!(accepted, "{server} refuses {name}: {:?}", it.body);
+            ensure!(accepted, "{name} is refused: {:?}", it.body);
             Ok(it.body[0] == 1)
         })?;
-        Ok(client)
+        Ok(())
+    }
+
+    /// How long it waits for an answer.
+    pub(super) fn wait_for(&self, patience: Duration) -> std::io::Result<()> {
+        self.socket.set_read_timeout(Some(patience))
     }
 
     /// Subscribes and waits until every filter is granted with this QoS.

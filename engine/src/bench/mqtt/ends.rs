@@ -14,7 +14,7 @@ use super::client::Client;
 use super::load::{Running, join, start};
 use super::packet::{Hello, Version, publish};
 use super::scene::{Scene, WRITER};
-use super::server::{Ground, Server};
+use super::server::{Ground, Memory, Server};
 use anyhow::ensure;
 use std::fmt::Write as _;
 use std::io::{ErrorKind, Read, Write};
@@ -101,7 +101,7 @@ impl Holder {
     fn filter(&self) -> String {
         match self.path {
             Path::Wildcard => "#".to_owned(),
-            // Two members each, and the controls have one of their own.
+            // Two members each, and the control has one of its own.
             Path::Shared => format!(
                 "$share/g{}-{}/{}",
                 self.number / 2,
@@ -147,7 +147,7 @@ pub(super) fn measure(program: PathBuf, leases: usize) -> anyhow::Result<String>
     let begin = now() + 3_000 + 5 * leases as u64;
     let holders = holders(leases, begin);
     let ground = Ground::prepare(program, &scene(&holders), false)?;
-    let gate = ground.start_gate()?;
+    let gate = ground.start_gate(Memory::System)?;
     let (tallies, published) = run(&gate, &holders, begin)?;
     let text = table(leases, &tallies, published, begin);
     let late: u64 = tallies.iter().map(|(_, it)| it.late).sum();
@@ -178,6 +178,8 @@ fn holders(leases: usize, begin: u64) -> Vec<Holder> {
         topic: match path {
             Path::Retained => format!("ends/retained/{}", number % TOPICS),
             Path::Will => format!("ends/will/{number}"),
+            // A group is of one filter, and neighbours are of one group.
+            Path::Shared => format!("ends/live/{}", number / 2 % TOPICS),
             _ => format!("ends/live/{}", number % TOPICS),
         },
         // Neighbours end far apart.

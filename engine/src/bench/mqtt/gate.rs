@@ -3,10 +3,12 @@
 use super::scene::{COSTLY_PASSWORD, Login, Right, Scene};
 use super::server::announce;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tanglegate_broker::login::{Cost, make_verifier};
-use tanglegate_broker::{AccessView, ClientLimits, Clock, Gate, Limits, Rate, Settings};
+use tanglegate_broker::{
+    AccessView, ClientLimits, Clock, Gate, Limits, Rate, Safety, Settings, StoreSettings,
+};
 use tanglegate_core::{
     Acl, Audience, Digest, Event, Nanos, OfferId, PasswordVerifier, PaymentId, Position, Recorded,
     Rule, RuleId, SubscriberId, Tariff, Timestamp, TopicFilter, Username,
@@ -16,14 +18,14 @@ use tanglegate_core::{
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Serves a gate with the logins and rights of a file, on a free port of this machine, which it
-/// prints. Ends when its standard input does, so that it never outlives who started it.
+/// prints. With a `store` it keeps sessions and messages there, so safely. Ends when its standard input does, so that it never outlives who started it.
 ///
 /// # Errors
 /// When the file cannot be read, or the gate not started.
-pub async fn serve(scene: &Path) -> anyhow::Result<()> {
+pub async fn serve(scene: &Path, store: Option<(PathBuf, Safety)>) -> anyhow::Result<()> {
     let scene = Scene::parse(&std::fs::read_to_string(scene)?)?;
     let (view, clock) = (AccessView::new(), Clock::wall());
-    let gate = Gate::start(settings(), view.clone(), clock.clone()).await?;
+    let gate = Gate::start(settings(store), view.clone(), clock.clone()).await?;
     view.install(table(&scene, clock.now())?);
     announce(gate.local_addr())?;
     let (end, ended) = tokio::sync::oneshot::channel();
@@ -42,7 +44,7 @@ pub async fn serve(scene: &Path) -> anyhow::Result<()> {
 }
 
 /// The usual bounds, but for those that keep one person from opening ten thousand connections.
-fn settings() -> Settings {
+fn settings(store: Option<(PathBuf, Safety)>) -> Settings {
     let mut settings = Settings::new(([127, 0, 0, 1], 0).into());
     settings.limits = Limits {
         connections_per_address: 100_000,
@@ -58,6 +60,7 @@ fn settings() -> Settings {
         },
         ..Limits::default()
     };
+    settings.store = store.map(|(folder, safety)| StoreSettings { folder, safety });
     settings
 }
 

@@ -17,8 +17,22 @@ const START: Duration = Duration::from_secs(60);
 pub(super) enum Memory {
     /// Nothing outlives the process.
     None,
-    /// They survive its end.
+    /// They survive its end. The gate answers once the operating system has what is to be kept,
+    /// Mosquitto at once: it writes its file now and then.
+    System,
+    /// The same, but the gate answers once the disk has it.
     Disk,
+}
+
+impl Memory {
+    /// As the gate that is measured is told; `None` without a store.
+    fn safety(self) -> Option<&'static str> {
+        match self {
+            Self::None => None,
+            Self::System => Some("system"),
+            Self::Disk => Some("disk"),
+        }
+    }
 }
 
 /// Where the files of the servers lie; removed when dropped.
@@ -77,10 +91,14 @@ impl Ground {
     }
 
     /// Starts the gate.
-    pub(super) fn start_gate(&self) -> anyhow::Result<Server> {
+    pub(super) fn start_gate(&self, memory: Memory) -> anyhow::Result<Server> {
         let mut command = Command::new(&self.program);
         command.args(["bench", "gate", "--scene"]);
         command.arg(self.folder.join("scene"));
+        if let Some(safety) = memory.safety() {
+            let (store, _) = self.numbered("store")?;
+            command.arg("--store").arg(store).args(["--safety", safety]);
+        }
         let text = words(&command);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command
@@ -145,7 +163,7 @@ impl Ground {
     fn configuration(&self, port: u16, memory: Memory, folder: &Path) -> String {
         let persistence = match memory {
             Memory::None => "persistence false".to_owned(),
-            Memory::Disk => format!(
+            Memory::System | Memory::Disk => format!(
                 "persistence true\npersistence_location {}/\nautosave_interval 1800",
                 folder.display()
             ),
@@ -219,7 +237,7 @@ pub(super) struct Pair {
 impl Pair {
     pub(super) fn start(ground: &Ground, memory: Memory) -> anyhow::Result<Self> {
         Ok(Self {
-            gate: ground.start_gate()?,
+            gate: ground.start_gate(memory)?,
             rival: ground.start_rival(memory)?,
         })
     }
