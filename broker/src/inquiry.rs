@@ -130,16 +130,6 @@ impl Inquiry {
                 Some(permit.map_err(|it| it.to_string())?)
             }
         };
-        Ok(permit.and_then(|it| self.behind(&it)))
-    }
-
-    /// The right behind a permit; `None` when it was taken away in between.
-    fn behind(&self, permit: &Permit) -> Option<Right> {
-        let rights = self.view.rights(permit.subject());
-        let mut rights = rights.iter();
-        let same = |it: &&Right| {
-            (&it.filter, it.access, it.until) == (permit.filter(), permit.access(), permit.until())
-        };
-        rights.find(same).cloned()
+        Ok(permit.map(|it: Permit| it.right().clone()))
     }
 }

@@ -162,7 +162,7 @@ impl<'a> Asked<'a> {
             self.check_answer(action, topic.as_str(), answer, &matches)?;
             let found = rights.find(action, topic.as_str(), now);
             ensure_same!(
-                found.map(|it| it.until),
+                found.map(|it| it.until()),
                 answer.as_ref().ok().map(Permit::until),
                 "the right of {subject:?} to {action:?} {} at {now}",
                 topic.as_str()

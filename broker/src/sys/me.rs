@@ -31,26 +31,26 @@ pub(crate) fn lease(rights: &Rights, now: Timestamp) -> String {
 
 fn put_right(json: &mut String, right: &Right, now: Timestamp) {
     json.push_str("{\"filter\":");
-    put_text(json, right.filter.as_str());
-    let state = if now < right.until {
+    put_text(json, right.filter().as_str());
+    let state = if now < right.until() {
         "running"
     } else {
         "ended"
     };
     put(
         json,
-        format_args!(",\"access\":\"{}\",\"state\":\"{state}\"", right.access),
+        format_args!(",\"access\":\"{}\",\"state\":\"{state}\"", right.access()),
     );
-    if right.until > Timestamp::LAST {
+    if right.until() > Timestamp::LAST {
         json.push_str(",\"until\":null,\"until_ms\":null");
     } else {
-        let (text, millis) = (right.until, right.until.0);
+        let (text, millis) = (right.until(), right.until().0);
         put(
             json,
             format_args!(",\"until\":\"{text}\",\"until_ms\":{millis}"),
         );
     }
-    if let Source::Lease(offer) = &right.source {
+    if let Source::Lease(offer) = right.source() {
         json.push_str(",\"offer\":");
         put_text(json, offer.as_str());
     }

@@ -1,10 +1,12 @@
 //! Who may do what, as of one log position: the table that the gate asks.
 
+use crate::rights::Grant;
 use crate::{
     Access, Action, Audience, Denied, Event, Offer, OfferId, PasswordVerifier, Permit, Position,
     Recorded, Right, Rights, Rule, RuleId, Source, SubscriberId, Timestamp, TopicFilter, TopicName,
     Username,
 };
+use own::Own;
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
@@ -13,13 +15,20 @@ use std::sync::Arc;
 #[derive(Debug, Clone)]
 pub struct Acl {
     as_of: Position,
-    holders: HashMap<SubscriberId, Holder, BuildHasherDefault<IdHasher>>,
+    /// The rights of those whose login is not suspended. Every check looks here, so it has nothing
+    /// else in it: a table of millions is far larger than the caches of a processor.
+    open: ById<Own>,
+    /// Those of suspended ones.
+    suspended: ById<Own>,
+    accounts: ById<Account>,
     logins: HashMap<Username, SubscriberId>,
     everyone: Arc<[Right]>,
     rules: HashMap<RuleId, Audience>,
     /// By name, so that advice comes in the same order every time.
-    offers: BTreeMap<OfferId, Offer>,
+    offers: BTreeMap<OfferId, OnSale>,
 }
+
+type ById<T> = HashMap<SubscriberId, T, BuildHasherDefault<IdHasher>>;
 
 /// Identities are random already, and no client can choose his own: their bytes are the hash.
 #[derive(Debug, Clone, Copy, Default)]
@@ -42,12 +51,18 @@ impl Hasher for IdHasher {
 /// An odd number whose bits are spread evenly: 2⁶⁴ divided by the golden ratio.
 const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
 
+/// What is known of a login besides its rights.
 #[derive(Debug, Clone)]
-struct Holder {
+struct Account {
     verifier: PasswordVerifier,
     password_set_at: Position,
-    suspended: bool,
-    rights: Arc<[Right]>,
+}
+
+#[derive(Debug, Clone)]
+struct OnSale {
+    offer: Offer,
+    /// What its leases grant.
+    grant: Arc<Grant>,
 }
 
 /// What it takes to check a login.
@@ -76,7 +91,9 @@ impl Default for Acl {
     fn default() -> Self {
         Self {
             as_of: Position(0),
-            holders: HashMap::default(),
+            open: HashMap::default(),
+            suspended: HashMap::default(),
+            accounts: HashMap::default(),
             logins: HashMap::new(),
             everyone: Arc::new([]),
             rules: HashMap::new(),
@@ -107,7 +124,15 @@ impl Acl {
             | Event::PaymentApplied { .. }
             | Event::PaymentUnmatched { .. } => Affected::Nobody,
             Event::OfferPublished { offer } => {
-                self.offers.insert(offer.id.clone(), offer.clone());
+                let on_sale = OnSale {
+                    offer: offer.clone(),
+                    grant: Arc::new(Grant {
+                        filter: offer.filter.clone(),
+                        access: offer.access,
+                        source: Source::Lease(offer.id.clone()),
+                    }),
+                };
+                self.offers.insert(offer.id.clone(), on_sale);
                 Affected::Nobody
             }
             Event::OfferWithdrawn { offer } => {
@@ -122,30 +147,36 @@ impl Acl {
                 verifier,
             } => {
                 self.logins.insert(username.clone(), *subscriber);
-                let holder = Holder {
+                let account = Account {
                     verifier: verifier.clone(),
                     password_set_at: position,
-                    suspended: false,
-                    rights: Arc::new([]),
                 };
-                self.holders.insert(*subscriber, holder);
+                self.accounts.insert(*subscriber, account);
+                self.open.insert(*subscriber, Own::None);
                 Affected::Subscriber(*subscriber)
             }
             Event::PasswordChanged {
                 subscriber,
                 verifier,
             } => {
-                let holder = self.holder(*subscriber);
-                holder.verifier = verifier.clone();
-                holder.password_set_at = position;
+                let account = Account {
+                    verifier: verifier.clone(),
+                    password_set_at: position,
+                };
+                let known = self.accounts.insert(*subscriber, account);
+                assert!(known.is_some(), "the subscriber was registered");
                 Affected::Subscriber(*subscriber)
             }
             Event::SubscriberSuspended { subscriber } => {
-                self.holder(*subscriber).suspended = true;
+                let own = self.open.remove(subscriber);
+                let own = own.expect("an open login was suspended");
+                self.suspended.insert(*subscriber, own);
                 Affected::Subscriber(*subscriber)
             }
             Event::SubscriberReinstated { subscriber } => {
-                self.holder(*subscriber).suspended = false;
+                let own = self.suspended.remove(subscriber);
+                let own = own.expect("a suspended login was reinstated");
+                self.open.insert(*subscriber, own);
                 Affected::Subscriber(*subscriber)
             }
             Event::LeaseGranted {
@@ -178,27 +209,27 @@ impl Acl {
     pub fn login(&self, username: &str) -> Option<Login> {
         let username = Username::parse(username).ok()?;
         let subscriber = *self.logins.get(&username)?;
-        let holder = self.holders.get(&subscriber)?;
+        let account = self.accounts.get(&subscriber)?;
         Some(Login {
             subscriber,
-            verifier: holder.verifier.clone(),
-            password_set_at: holder.password_set_at,
+            verifier: account.verifier.clone(),
+            password_set_at: account.password_set_at,
         })
     }
 
     /// The event that set the subscriber's password.
     #[must_use]
     pub fn password_set_at(&self, subscriber: SubscriberId) -> Option<Position> {
-        self.holders.get(&subscriber).map(|it| it.password_set_at)
+        self.accounts.get(&subscriber).map(|it| it.password_set_at)
     }
 
     /// The rights of a subscriber, or of an anonymous client. Of a suspended one: none.
     #[must_use]
     pub fn rights(&self, subject: Option<SubscriberId>) -> Rights {
-        let own = match subject.map(|it| self.holders.get(&it)) {
-            None => Arc::new([]) as Arc<[Right]>,
-            Some(Some(holder)) if !holder.suspended => Arc::clone(&holder.rights),
-            Some(_) => return Rights::none(),
+        let own = match subject.map(|it| self.open.get(&it)) {
+            None => Own::None.shared(),
+            Some(Some(own)) => own.shared(),
+            Some(None) => return Rights::none(),
         };
         Rights {
             own,
@@ -211,10 +242,9 @@ impl Acl {
     /// # Errors
     /// When the login is unknown or suspended.
     pub fn permit_connect(&self, subject: Option<SubscriberId>) -> Result<(), Denied> {
-        match subject.map(|it| self.holders.get(&it)) {
-            None => Ok(()),
-            Some(Some(holder)) if !holder.suspended => Ok(()),
-            Some(_) => Err(Denied::Suspended),
+        match subject {
+            Some(it) if !self.open.contains_key(&it) => Err(Denied::Suspended),
+            _ => Ok(()),
         }
     }
 
@@ -229,7 +259,8 @@ impl Acl {
         filter: &TopicFilter,
         now: Timestamp,
     ) -> Result<Permit, Denied> {
-        let overlaps = |it: &Right| it.access.allows(Action::Read) && it.filter.overlaps(filter);
+        let overlaps =
+            |it: &Right| it.access().allows(Action::Read) && it.filter().overlaps(filter);
         self.permit(
             subject,
             Action::Read,
@@ -273,7 +304,8 @@ impl Acl {
         topic: &TopicName,
         now: Timestamp,
     ) -> Result<Permit, Denied> {
-        let matches = |it: &Right| it.access.allows(action) && it.filter.matches(topic.as_str());
+        let matches =
+            |it: &Right| it.access().allows(action) && it.filter().matches(topic.as_str());
         self.permit(subject, action, topic.as_str(), now, matches, |it| {
             it.matches(topic.as_str())
         })
@@ -288,24 +320,20 @@ impl Acl {
         fits: impl Fn(&Right) -> bool,
         sells: impl Fn(&TopicFilter) -> bool,
     ) -> Result<Permit, Denied> {
-        let holder = subject.map(|it| self.holders.get(&it));
-        let own: &[Right] = match holder {
+        let own = match subject.map(|it| self.open.get(&it)) {
             None => &[],
-            Some(Some(holder)) if !holder.suspended => &holder.rights,
-            Some(_) => return Err(Denied::Suspended),
+            Some(Some(own)) => own.as_slice(),
+            Some(None) => return Err(Denied::Suspended),
         };
-        let longest = own
-            .iter()
-            .chain(self.everyone.iter())
-            .filter(|it| fits(it))
-            .max_by_key(|it| it.until);
+        let mut longest: Option<&Right> = None;
+        for right in own.iter().chain(self.everyone.iter()) {
+            let is_longer = longest.is_none_or(|it| it.until() <= right.until());
+            if is_longer && fits(right) {
+                longest = Some(right);
+            }
+        }
         match longest {
-            Some(right) if now < right.until => Ok(Permit::new(
-                subject,
-                right.filter.clone(),
-                right.access,
-                right.until,
-            )),
+            Some(right) if now < right.until() => Ok(Permit::new(subject, right.clone())),
             ended => Err(self.denied(ended, action, topic, now, sells)),
         }
     }
@@ -323,14 +351,15 @@ impl Acl {
         let offers = self
             .offers
             .values()
+            .map(|it| &it.offer)
             .filter(on_sale)
             .map(|it| it.id.clone())
             .collect();
         match ended {
             Some(right) => Denied::Ended {
                 action,
-                filter: right.filter.clone(),
-                at: right.until,
+                filter: right.filter().clone(),
+                at: right.until(),
                 offers,
             },
             None => Denied::NoRight {
@@ -341,10 +370,12 @@ impl Acl {
         }
     }
 
-    fn holder(&mut self, subscriber: SubscriberId) -> &mut Holder {
-        self.holders
-            .get_mut(&subscriber)
-            .expect("the subscriber was registered")
+    fn own(&mut self, subscriber: SubscriberId) -> &mut Own {
+        let own = match self.open.get_mut(&subscriber) {
+            None => self.suspended.get_mut(&subscriber),
+            open => open,
+        };
+        own.expect("the subscriber was registered")
     }
 
     fn lease(
@@ -355,24 +386,21 @@ impl Acl {
         until: Timestamp,
         offer: &OfferId,
     ) -> Affected {
-        // Leases share their texts with the offer, while it is on sale.
-        let (filter, offer) = match self.offers.get(offer) {
-            Some(sold) => (filter.clone().sharing(&sold.filter), sold.id.clone()),
-            None => (filter.clone(), offer.clone()),
+        // All leases of an offer share what they grant, while it is on sale.
+        let sold = self.offers.get(offer).map(|it| &it.grant);
+        let grant = match sold.filter(|it| (&it.filter, it.access) == (filter, access)) {
+            Some(sold) => Arc::clone(sold),
+            None => Arc::new(Grant {
+                filter: filter.clone(),
+                access,
+                source: Source::Lease(offer.clone()),
+            }),
         };
-        let right = Right {
-            filter,
-            access,
-            until,
-            source: Source::Lease(offer),
-        };
-        let same = |it: &Right| {
-            matches!(it.source, Source::Lease(_))
-                && (&it.filter, it.access) == (&right.filter, right.access)
-        };
-        let rights = &mut self.holder(subscriber).rights;
-        let others = rights.iter().filter(|it| !same(it)).cloned();
-        *rights = others.chain([right.clone()]).collect();
+        let right = Right::new(grant, until);
+        let own = self.own(subscriber);
+        let others = own.as_slice().iter();
+        let others = others.filter(|it| !is_lease_of(it, filter, access));
+        *own = others.cloned().chain([right]).collect();
         Affected::Subscriber(subscriber)
     }
 
@@ -383,49 +411,60 @@ impl Acl {
         access: Access,
         until: Timestamp,
     ) -> Affected {
-        let revoked = |mut it: Right| {
-            let leased = matches!(it.source, Source::Lease(_));
-            if leased && it.filter == *filter && it.access == access {
-                it.until = until;
-            }
-            it
+        let revoked = |it: &Right| match is_lease_of(it, filter, access) {
+            true => it.ending(until),
+            false => it.clone(),
         };
-        let rights = &mut self.holder(subscriber).rights;
-        *rights = rights.iter().cloned().map(revoked).collect();
+        let own = self.own(subscriber);
+        *own = own.as_slice().iter().map(revoked).collect();
         Affected::Subscriber(subscriber)
     }
 
     fn give_rule(&mut self, rule: &Rule) -> Affected {
         self.rules.insert(rule.id, rule.audience);
-        let right = Right {
+        let grant = Grant {
             filter: rule.filter.clone(),
             access: rule.access,
-            until: Timestamp::FOREVER,
             source: Source::Rule(rule.id),
         };
-        let (rights, affected) = self.rights_of(rule.audience);
-        *rights = rights.iter().cloned().chain([right]).collect();
-        affected
+        let right = Right::new(Arc::new(grant), Timestamp::FOREVER);
+        self.change_rights(rule.audience, |rights| {
+            rights.iter().cloned().chain([right.clone()]).collect()
+        })
     }
 
     fn remove_rule(&mut self, id: RuleId) -> Affected {
         let audience = self.rules.remove(&id).expect("a removed rule was given");
-        let (rights, affected) = self.rights_of(audience);
-        *rights = rights
-            .iter()
-            .filter(|it| it.source != Source::Rule(id))
-            .cloned()
-            .collect();
-        affected
+        self.change_rights(audience, |rights| {
+            let others = rights.iter().filter(|it| *it.source() != Source::Rule(id));
+            others.cloned().collect()
+        })
     }
 
-    fn rights_of(&mut self, audience: Audience) -> (&mut Arc<[Right]>, Affected) {
+    fn change_rights(
+        &mut self,
+        audience: Audience,
+        change: impl FnOnce(&[Right]) -> Own,
+    ) -> Affected {
         match audience {
-            Audience::Everyone => (&mut self.everyone, Affected::Everyone),
-            Audience::Subscriber(id) => (&mut self.holder(id).rights, Affected::Subscriber(id)),
+            Audience::Everyone => {
+                self.everyone = change(&self.everyone).shared();
+                Affected::Everyone
+            }
+            Audience::Subscriber(id) => {
+                let own = self.own(id);
+                *own = change(own.as_slice());
+                Affected::Subscriber(id)
+            }
         }
     }
 }
 
+fn is_lease_of(right: &Right, filter: &TopicFilter, access: Access) -> bool {
+    matches!(right.source(), Source::Lease(_))
+        && (right.filter(), right.access()) == (filter, access)
+}
+
+mod own;
 #[cfg(test)]
 mod tests;

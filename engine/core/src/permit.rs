@@ -1,6 +1,6 @@
 //! The answer to "may he?": a permit that later stages demand, or a reason.
 
-use crate::{Access, Action, OfferId, SubscriberId, Timestamp, TopicFilter};
+use crate::{Access, Action, OfferId, Right, SubscriberId, Timestamp, TopicFilter};
 use std::fmt;
 
 /// Proof that a check was made and passed. Only the access table makes one.
@@ -8,24 +8,12 @@ use std::fmt;
 #[must_use]
 pub struct Permit {
     subject: Option<SubscriberId>,
-    filter: TopicFilter,
-    access: Access,
-    until: Timestamp,
+    right: Right,
 }
 
 impl Permit {
-    pub(crate) fn new(
-        subject: Option<SubscriberId>,
-        filter: TopicFilter,
-        access: Access,
-        until: Timestamp,
-    ) -> Self {
-        Self {
-            subject,
-            filter,
-            access,
-            until,
-        }
+    pub(crate) fn new(subject: Option<SubscriberId>, right: Right) -> Self {
+        Self { subject, right }
     }
 
     /// Who may; `None` is an anonymous client.
@@ -37,19 +25,25 @@ impl Permit {
     /// Where: the filter of the right that was found.
     #[must_use]
     pub fn filter(&self) -> &TopicFilter {
-        &self.filter
+        self.right.filter()
     }
 
     /// What.
     #[must_use]
     pub fn access(&self) -> Access {
-        self.access
+        self.right.access()
     }
 
     /// Exclusive end; [`Timestamp::FOREVER`] without one.
     #[must_use]
     pub fn until(&self) -> Timestamp {
-        self.until
+        self.right.until()
+    }
+
+    /// The right that was found.
+    #[must_use]
+    pub fn right(&self) -> &Right {
+        &self.right
     }
 }
 

@@ -12,22 +12,61 @@ pub enum Source {
     Rule(RuleId),
 }
 
-/// One right.
+/// One right. Two words: there may be millions of them, far apart in memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Right {
-    /// Where.
-    pub filter: TopicFilter,
-    /// What it allows.
-    pub access: Access,
-    /// Exclusive end; [`Timestamp::FOREVER`] without one.
-    pub until: Timestamp,
-    /// Where it comes from.
-    pub source: Source,
+    grant: Arc<Grant>,
+    until: Timestamp,
+}
+
+/// What a right is, but for its end. All leases of an offer share it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Grant {
+    pub(crate) filter: TopicFilter,
+    pub(crate) access: Access,
+    pub(crate) source: Source,
 }
 
 impl Right {
+    pub(crate) fn new(grant: Arc<Grant>, until: Timestamp) -> Self {
+        Self { grant, until }
+    }
+
+    /// Where.
+    #[must_use]
+    pub fn filter(&self) -> &TopicFilter {
+        &self.grant.filter
+    }
+
+    /// What it allows.
+    #[must_use]
+    pub fn access(&self) -> Access {
+        self.grant.access
+    }
+
+    /// Exclusive end; [`Timestamp::FOREVER`] without one.
+    #[must_use]
+    pub fn until(&self) -> Timestamp {
+        self.until
+    }
+
+    /// Where it comes from.
+    #[must_use]
+    pub fn source(&self) -> &Source {
+        &self.grant.source
+    }
+
     fn allows(&self, action: Action, topic: &str, now: Timestamp) -> bool {
-        self.access.allows(action) && now < self.until && self.filter.matches(topic)
+        let Grant { access, filter, .. } = &*self.grant;
+        access.allows(action) && now < self.until && filter.matches(topic)
+    }
+
+    /// The same right with another end.
+    pub(crate) fn ending(&self, until: Timestamp) -> Self {
+        Self {
+            until,
+            ..self.clone()
+        }
     }
 }
 
@@ -66,7 +105,7 @@ impl Rights {
     /// `None` when there is no such right, not even an ended one.
     #[must_use]
     pub fn read_until(&self, topic: &str) -> Option<Timestamp> {
-        let reads = |it: &&Right| it.access.allows(Action::Read) && it.filter.matches(topic);
+        let reads = |it: &&Right| it.access().allows(Action::Read) && it.filter().matches(topic);
         self.iter().filter(reads).map(|it| it.until).max()
     }
 

@@ -99,12 +99,26 @@ impl TopicFilter {
         if topic.starts_with('$') && self.0.starts_with(['+', '#']) {
             return false;
         }
-        let (mut pattern, mut name) = (self.0.split('/'), topic.split('/'));
+        let (mut pattern, mut name) = (self.0.as_bytes(), topic.as_bytes());
+        // One level after the other, without a copy of it: this is asked for every message.
         loop {
-            match (pattern.next(), name.next()) {
-                (Some("#"), _) | (None, None) => return true,
-                (Some("+"), Some(_)) => {}
-                (Some(level), Some(other)) if level == other => {}
+            match pattern {
+                [b'#', ..] => return true,
+                [b'+', rest @ ..] => {
+                    let end = name.iter().position(|it| *it == b'/');
+                    (pattern, name) = (rest, &name[end.unwrap_or(name.len())..]);
+                }
+                _ => {
+                    let differs = |(one, other): (&u8, &u8)| one != other || *one == b'/';
+                    let most = pattern.len().min(name.len());
+                    let same = pattern.iter().zip(name).position(differs).unwrap_or(most);
+                    (pattern, name) = (&pattern[same..], &name[same..]);
+                }
+            }
+            // Both have to be at the end of their level.
+            match (pattern, name) {
+                ([], []) | ([b'/', b'#'], []) => return true,
+                ([b'/', rest @ ..], [b'/', others @ ..]) => (pattern, name) = (rest, others),
                 _ => return false,
             }
         }
@@ -226,6 +240,41 @@ mod tests {
                 !filter(pattern).matches(topic),
                 "{pattern} should not match {topic}"
             );
+        }
+    }
+
+    #[test]
+    fn matching_compares_level_by_level() {
+        let level_by_level = |pattern: &str, topic: &str| {
+            let (mut pattern, mut name) = (pattern.split('/'), topic.split('/'));
+            loop {
+                match (pattern.next(), name.next()) {
+                    (Some("#"), _) | (None, None) => return true,
+                    (Some("+"), Some(_)) => {}
+                    (Some(level), Some(other)) if level == other => {}
+                    _ => return false,
+                }
+            }
+        };
+        let texts = |letters: &[char], most: u32| -> Vec<String> {
+            let count = letters.len();
+            let text = |length: u32| {
+                (0..count.pow(length)).map(move |number| {
+                    let letter = |at: u32| letters[number / count.pow(at) % count];
+                    (0..length).map(letter).collect::<String>()
+                })
+            };
+            (1..=most).flat_map(text).collect()
+        };
+        let topics = texts(&['a', 'b', '/'], 5);
+        for text in texts(&['a', '/', '+', '#'], 5) {
+            let Ok(filter) = TopicFilter::parse(&text) else {
+                continue;
+            };
+            for topic in &topics {
+                let expected = level_by_level(&text, topic);
+                assert_eq!(filter.matches(topic), expected, "{text} {topic}");
+            }
         }
     }
 

@@ -62,13 +62,8 @@ fn line(answer: Answer, asked: &Asked) -> WhyAnswer {
 }
 
 fn because(right: &Right) -> String {
-    let Right {
-        filter,
-        access,
-        until,
-        source,
-    } = right;
-    match source {
+    let (filter, access, until) = (right.filter(), right.access(), right.until());
+    match right.source() {
         Source::Lease(offer) => {
             format!("lease on {filter} ({access}), bought as {offer}, ends {until}")
         }
@@ -77,14 +72,14 @@ fn because(right: &Right) -> String {
 }
 
 fn describe(right: &Right) -> RightLine {
-    let (offer, rule) = match &right.source {
+    let (offer, rule) = match right.source() {
         Source::Lease(offer) => (Some(offer.to_string()), None),
         Source::Rule(rule) => (None, Some(rule.to_string())),
     };
-    let ends = Some(right.until).filter(|it| *it <= Timestamp::LAST);
+    let ends = Some(right.until()).filter(|it| *it <= Timestamp::LAST);
     RightLine {
-        filter: right.filter.to_string(),
-        access: right.access.to_string(),
+        filter: right.filter().to_string(),
+        access: right.access().to_string(),
         until: ends.map(|it| it.to_string()),
         until_ms: ends.map(|it| it.0),
         offer,
