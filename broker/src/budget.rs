@@ -9,8 +9,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Bytes that every client may hold whatever the others do.
-pub(crate) const FREE: usize = 1 << 10;
+/// Bytes that every client may hold whatever the others do: room for some messages, and for a
+/// subscription or two.
+pub(crate) const FREE: usize = 2 << 10;
 /// Bytes taken at a time, where there are as many.
 const CHUNK: usize = 4 << 10;
 
@@ -39,7 +40,11 @@ impl Budget {
         }
     }
 
-    #[cfg(test)]
+    /// Bytes that clients may take.
+    pub(crate) fn most(&self) -> usize {
+        self.most
+    }
+
     /// Bytes that clients have taken.
     pub(crate) fn taken(&self) -> usize {
         self.taken.load(Ordering::Relaxed)
@@ -115,6 +120,17 @@ impl Share {
         true
     }
 
+    /// Uses `bytes` from now on, whether there are as many or not: what was promised before. While
+    /// more are taken than there are, nobody gets any.
+    pub(crate) fn hold_anyway(&mut self, bytes: usize) {
+        if !self.hold(bytes) {
+            let more = bytes.saturating_sub(FREE).saturating_sub(self.taken);
+            self.budget.taken.fetch_add(more, Ordering::Relaxed);
+            self.taken += more;
+            self.used = bytes;
+        }
+    }
+
     fn grow(&mut self, more: usize) -> bool {
         let chunks = more.next_multiple_of(CHUNK);
         for more in [chunks, more] {
@@ -179,6 +195,16 @@ mod tests {
         assert!(budget.taken() >= 100_000 - FREE);
         drop(share);
         assert_eq!(budget.taken(), 0);
+    }
+
+    #[test]
+    fn what_was_promised_is_held_and_nobody_gets_more_meanwhile() {
+        let budget = budget(10_000);
+        let (mut kept, mut next) = (Share::new(&budget), Share::new(&budget));
+        kept.hold_anyway(50_000);
+        assert_eq!(budget.taken(), 50_000 - FREE);
+        assert!(!next.hold(FREE + 1) && !kept.hold(50_001));
+        assert!(kept.hold(0) && next.hold(FREE + 1));
     }
 
     #[test]

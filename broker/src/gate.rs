@@ -127,8 +127,8 @@ pub(crate) struct Context {
     pub(crate) view: AccessView,
     pub(crate) clock: Clock,
     pub(crate) limits: Limits,
-    /// What may wait for all clients with a login, and for all without.
-    budgets: Budgets,
+    /// What all clients of a kind may make the gate hold.
+    pub(crate) budgets: Budgets,
     pub(crate) log: Log,
     pub(crate) shards: Vec<Arc<Shard>>,
     pub(crate) retained: Arc<Retained>,
@@ -142,10 +142,13 @@ pub(crate) struct Context {
     sessions: AtomicU64,
 }
 
-/// What may wait for clients, in bytes.
-struct Budgets {
-    known: Arc<Budget>,
-    anonymous: Arc<Budget>,
+/// What clients may make the gate hold, in bytes.
+#[derive(Clone)]
+pub(crate) struct Budgets {
+    pub(crate) known: Arc<Budget>,
+    pub(crate) anonymous: Arc<Budget>,
+    /// Before anybody knows whose they are.
+    pub(crate) opening: Arc<Budget>,
 }
 
 impl Budgets {
@@ -153,6 +156,7 @@ impl Budgets {
         Self {
             known: Arc::new(Budget::new(limits.known_bytes)),
             anonymous: Arc::new(Budget::new(limits.anonymous_bytes)),
+            opening: Arc::new(Budget::new(limits.opening_bytes)),
         }
     }
 }
@@ -190,6 +194,7 @@ impl Context {
             retained: Arc::clone(&self.retained),
             log: self.log.clone(),
             registry: Arc::clone(&self.registry),
+            budgets: self.budgets.clone(),
         }
     }
 

@@ -20,6 +20,9 @@ pub struct Limits {
     pub opening: usize,
     /// Of those, from one address.
     pub opening_per_address: usize,
+    /// Bytes of the CONNECTs of all those connections together, beyond the first 2 KiB of each. A
+    /// client gets no more than is left for the others.
+    pub opening_bytes: usize,
     /// New connections. Half of a burst is kept for addresses from which somebody has logged in
     /// during the last day. Beyond it they are closed unread.
     pub connects: Rate,
@@ -57,8 +60,10 @@ pub struct Limits {
     pub retained_bytes: usize,
     /// Bytes of published messages on their way to the shards; publishers wait beyond it.
     pub log_bytes: usize,
-    /// Bytes of messages that wait for all clients with a login together. A client gets no more
-    /// than is left for the others.
+    /// Bytes that all clients with a login together make the gate hold, beyond the first 2 KiB of
+    /// each: messages that wait for them, packets that have not come whole, subscriptions, wills,
+    /// topic aliases, permits, identifiers in use. A client gets no more than is left for the
+    /// others.
     pub known_bytes: usize,
     /// The same of all clients without one.
     pub anonymous_bytes: usize,
@@ -112,6 +117,7 @@ impl Default for Limits {
             anonymous_per_address: 1_000,
             opening: 10_000,
             opening_per_address: 2_000,
+            opening_bytes: 64 << 20,
             connects: Rate::new(20_000, 40_000),
             connects_per_address: Rate::new(1_000, 10_000),
             anonymous_connects_per_address: Rate::new(100, 1_000),

@@ -1,5 +1,6 @@
 //! What waits for one client. Shards fill it, the connection empties it.
 
+mod held;
 mod line;
 #[cfg(test)]
 mod model;
@@ -8,8 +9,9 @@ mod queued;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use held::{Held, IDENTIFIER, subscription_cost};
 pub(crate) use line::Keep;
-pub(crate) use packets::{Bounds, Dropped, HandedOver, Next, Packets};
+pub(crate) use packets::{Bounds, Dropped, HandedOver, Next, POOL_MEMORY, Packets};
 pub(crate) use queued::{Ended, Queued};
 
 use crate::budget::Share;
@@ -47,6 +49,8 @@ pub(crate) struct Queue {
     room: Room,
     /// Bytes that the connection has taken and not handed over.
     taken: usize,
+    /// What is held for the client besides messages.
+    held: Held,
     waker: Option<Waker>,
     /// True while the connection waits for its socket: more messages are no reason to wake it.
     blocked: bool,
@@ -108,6 +112,7 @@ impl Outbox {
                 line: Line::new(in_flight, keep),
                 room,
                 taken: 0,
+                held: Held::default(),
                 waker: None,
                 blocked: false,
                 connected: true,
@@ -164,6 +169,7 @@ impl Queue {
         self.ready = Packets::default();
         (self.connected, self.blocked) = (false, false);
         (self.taken, self.waker, self.order) = (0, None, None);
+        self.held.connection = 0;
         self.give_back_room();
     }
 
@@ -171,7 +177,9 @@ impl Queue {
     pub(crate) fn restore(&mut self, messages: Vec<RestoredMessage>, sent_below: u64) {
         self.line.restore(messages, sent_below);
         // What was promised is kept, also where there is no room for it any more.
-        let _ = self.room.share.hold(self.queued());
+        self.room
+            .share
+            .hold_anyway(self.queued() + self.held.total());
     }
 
     /// What has to be safe before a publisher is told that his message was taken, or a client
@@ -188,18 +196,39 @@ impl Queue {
 
     /// Bytes of everything queued.
     fn queued(&self) -> usize {
-        self.ready.len() + self.line.bytes() + self.taken
+        self.ready.cost() + self.line.bytes() + self.taken
+    }
+
+    /// Changes what is held for the client besides messages, if there is room for it. Less is
+    /// always granted.
+    #[must_use]
+    pub(crate) fn hold(&mut self, change: impl FnOnce(&mut Held)) -> bool {
+        let mut held = self.held;
+        change(&mut held);
+        let fits = self.room.share.hold(self.queued() + held.total());
+        if fits {
+            self.held = held;
+        }
+        fits
+    }
+
+    /// The same, for what was promised and is kept also where there is no room for it any more.
+    pub(crate) fn hold_anyway(&mut self, change: impl FnOnce(&mut Held)) {
+        change(&mut self.held);
+        self.room
+            .share
+            .hold_anyway(self.queued() + self.held.total());
     }
 
     /// Takes room for `more` bytes, if there are as many for this client and in all.
     fn take_room(&mut self, more: usize) -> bool {
         let queued = self.queued() + more;
-        queued <= self.room.bytes && self.room.share.hold(queued)
+        queued <= self.room.bytes && self.room.share.hold(queued + self.held.total())
     }
 
     /// Gives room back that is no longer needed.
     fn give_back_room(&mut self) {
-        let _less = self.room.share.hold(self.queued());
+        let _less = self.room.share.hold(self.queued() + self.held.total());
     }
 
     /// How well the client keeps up.
@@ -325,7 +354,7 @@ impl Queue {
             }
         }
         self.line.record_sent();
-        self.taken = packets.len();
+        self.taken = packets.cost();
     }
 
     /// Tells that `left` of the bytes taken are not handed over yet.

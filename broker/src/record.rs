@@ -75,6 +75,11 @@ impl RecordWriter {
         self.bytes.is_empty()
     }
 
+    /// Bytes of memory that it takes.
+    pub(crate) fn cost(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     /// Makes it a record even without a message: whoever waits for it waits for all that its
     /// session published before.
     pub(crate) fn fence(&mut self) {

@@ -80,10 +80,20 @@ struct Ticket {
     mark: Mark,
 }
 
+/// Bytes of each part of a log with room for `bytes`. The log keeps at least all full parts but the
+/// one it is filling.
+fn segment(bytes: usize) -> usize {
+    bytes.div_ceil(SEGMENTS - 1).max(64 << 10)
+}
+
+/// Bytes that a log with room for `bytes` keeps at most, what was read included.
+pub(crate) fn memory(bytes: usize) -> usize {
+    segment(bytes).saturating_mul(SEGMENTS)
+}
+
 /// Starts the log with room for `bytes` on their way to `shards` readers.
 pub(crate) fn start(shards: usize, bytes: usize) -> Result<(Log, Vec<LogReader>), LogStopped> {
-    // The log keeps at least all full segments but the one it is filling.
-    let segment = bytes.div_ceil(SEGMENTS - 1).max(64 << 10);
+    let segment = segment(bytes);
     let total = u32::try_from(segment * (SEGMENTS - 1)).unwrap_or(u32::MAX >> 3);
     let broker = Broker::new(Config {
         router: RouterConfig {

@@ -6,6 +6,7 @@ mod connected;
 mod end;
 mod handle;
 mod handshake;
+mod holding;
 mod identity;
 mod inbound;
 mod kept;

@@ -8,6 +8,7 @@ mod share;
 mod sharing;
 mod walk;
 
+pub(crate) use recipients::remembered;
 pub(crate) use share::{Interest, Share};
 pub(crate) use walk::serve_at_once;
 

@@ -4,6 +4,7 @@ mod decisions;
 
 pub use decisions::{Decisions, Outcome, Stage};
 
+use crate::gate::Budgets;
 use crate::registry::Registry;
 use crate::retained::Retained;
 use crate::router::Log;
@@ -108,6 +109,8 @@ counters! {
         /// Sessions cut because they let QoS 1 and 2 messages pile up, or stopped reading in mid-message
         /// until the right ended.
         cut_slow_sessions,
+        /// Sessions cut because what all clients may make the gate hold was used up.
+        cut_for_room_sessions,
         /// Sessions closed for breaking the protocol.
         faulty_sessions,
         /// Sessions ended by a panic. Each is a defect.
@@ -132,6 +135,19 @@ counters! {
         denied_wills,
         /// Bytes of retained messages in the store now, with what keeping them costs.
         retained_bytes,
+        /// Bytes that clients with a login make the gate hold now, beyond the first 2 KiB of each:
+        /// messages that wait for them, and all else that they can make it hold.
+        known_bytes,
+        /// The same of clients without one.
+        anonymous_bytes,
+        /// The same of those of which nobody knows yet who they are.
+        opening_bytes,
+        /// Most of the bytes that clients with a login make the gate hold.
+        known_bytes_bound,
+        /// Most of those of clients without one.
+        anonymous_bytes_bound,
+        /// Most of those of which nobody knows yet who they are.
+        opening_bytes_bound,
         /// Bytes of published messages on their way to the shards now.
         log_bytes,
         /// Most of them: publishers wait beyond it.
@@ -146,6 +162,7 @@ pub struct StatisticsReader {
     pub(crate) retained: Arc<Retained>,
     pub(crate) log: Log,
     pub(crate) registry: Arc<Registry>,
+    pub(crate) budgets: Budgets,
 }
 
 impl StatisticsReader {
@@ -174,6 +191,12 @@ impl StatisticsReader {
             away_sessions: self.registry.away() as u64,
             retained_messages: retained_messages as u64,
             retained_bytes: retained_bytes as u64,
+            known_bytes: self.budgets.known.taken() as u64,
+            anonymous_bytes: self.budgets.anonymous.taken() as u64,
+            opening_bytes: self.budgets.opening.taken() as u64,
+            known_bytes_bound: self.budgets.known.most() as u64,
+            anonymous_bytes_bound: self.budgets.anonymous.most() as u64,
+            opening_bytes_bound: self.budgets.opening.most() as u64,
             log_bytes: log_bytes as u64,
             log_bytes_bound: log_bytes_bound as u64,
             ..read

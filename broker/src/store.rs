@@ -39,6 +39,11 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+/// Bytes of memory that a store takes at most besides the messages, which it shares with those
+/// who wait for them: changes that wait to be written and are being written, and what the database
+/// holds before it is sorted into files, some tables of it at a time.
+pub(crate) const MEMORY: usize = 4 * intake::ROOM + 4 * disk::MEMORY_TABLE + disk::CACHE;
+
 /// Where sessions and messages are kept, and how safely.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoreSettings {

@@ -15,7 +15,7 @@ mod restored;
 #[cfg(test)]
 mod tests;
 
-use super::queued::{Ended, Queued, Unsent};
+use super::queued::{Ended, OVERHEAD, Queued, Unsent};
 use crate::message::StoredMessage;
 use crate::permit::{ReadPermit, ReadRight};
 use crate::store::{Change, Mark, Store};
@@ -84,7 +84,7 @@ pub(super) struct Line {
     /// In flight: how many, and how many there may be.
     flying: u16,
     window: u16,
-    /// Bytes of the messages that are held.
+    /// Bytes of the messages that are held, without what their places cost.
     bytes: usize,
     /// True when messages are held until they are acknowledged: the session may outlive its
     /// connection, and sends them again.
@@ -170,7 +170,7 @@ impl Line {
 
     /// Bytes that the messages take, with what it takes to keep them.
     pub(super) fn bytes(&self) -> usize {
-        self.bytes
+        self.bytes + self.entries.len() * OVERHEAD
     }
 
     /// Bytes that a message would take.
@@ -180,7 +180,7 @@ impl Line {
 
     /// Adds a message at the end; returns its sequence.
     pub(super) fn push(&mut self, queued: Queued) -> u64 {
-        self.bytes += Self::cost(&queued.message);
+        self.bytes += queued.message.len();
         let sequence = self.end();
         self.record(|session| Change::Queue {
             session,
@@ -266,7 +266,7 @@ impl Line {
         };
         let queued = queued.expect("a message that waits is held");
         if !holds {
-            self.bytes -= Self::cost(&queued.message);
+            self.bytes -= queued.message.len();
         }
         Turn::Message {
             queued,
@@ -344,7 +344,7 @@ impl Line {
             let is_left =
                 |it: &mut Queued| it.share.is_some() && (it.qos == 1 || sequence >= sent_below);
             if let Some(queued) = entry.queued.take_if(is_left) {
-                self.bytes -= Self::cost(&queued.message);
+                self.bytes -= queued.message.len();
                 entry.stage = Stage::Done;
                 left.push(queued);
             }
@@ -428,7 +428,7 @@ impl Line {
 
     fn forget_message(&mut self, sequence: u64) {
         if let Some(gone) = self.entry(sequence).queued.take() {
-            self.bytes -= Self::cost(&gone.message);
+            self.bytes -= gone.message.len();
         }
     }
 

@@ -20,6 +20,9 @@ const ONE_WRITE: usize = 256 << 10;
 const POOLED: usize = 64;
 const POOLED_BYTES: usize = 256 << 10;
 
+/// What those take.
+pub(crate) const POOL_MEMORY: usize = POOLED * POOLED_BYTES;
+
 static POOL: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
 
 /// Neighbouring packets under the same bounds.
@@ -134,6 +137,13 @@ impl Packets {
     /// Bytes left to hand over.
     pub(crate) fn len(&self) -> usize {
         self.bytes.len() - self.start - self.part
+    }
+
+    /// Bytes of memory that they take, with what it takes to know their bounds; vectors may have
+    /// room for twice as many.
+    pub(crate) fn cost(&self) -> usize {
+        let more = self.segments.len().saturating_sub(1);
+        self.len() + more * size_of::<Segment>()
     }
 
     /// Adds whole packets, `messages` of them PUBLISH packets.

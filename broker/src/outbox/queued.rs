@@ -6,8 +6,9 @@ use crate::shard::Share;
 use std::sync::Arc;
 use tanglegate_core::Timestamp;
 
-/// What a queued message costs besides its own bytes.
-const OVERHEAD: usize = 64;
+/// What a queued message costs besides its own bytes: its place in the line, which it keeps until
+/// all before it are done, and counters.
+pub(super) const OVERHEAD: usize = 64;
 
 /// A message for one client.
 #[derive(Debug, Clone)]

@@ -10,6 +10,9 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+/// What it costs to hold the answers of one turn, besides their bytes: the receipt as well.
+const HELD: usize = 256;
+
 /// Told when everything that a group of answers rests on was recorded. It travels in a box, so
 /// that connections at rest keep no room for it.
 #[derive(Debug)]
@@ -158,6 +161,11 @@ impl Acks {
     /// Bytes of answers that are held.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Bytes of memory that the answers take, with what holding them costs.
+    pub(super) fn cost(&self) -> usize {
+        self.fresh.capacity() + self.bytes + self.held.len() * HELD
     }
 
     /// True when [`Acks::next`] has something.

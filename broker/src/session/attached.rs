@@ -6,7 +6,7 @@ use super::will::{self, Will};
 use super::{Handle, end_session};
 use crate::door::Admission;
 use crate::gate::{Context, Phase};
-use crate::outbox::{Keep, Outbox};
+use crate::outbox::{IDENTIFIER, Keep, Outbox};
 use crate::registry::{Away, Claim};
 use crate::store::Mark;
 use crate::wire::{Fault, Goodbye, Version};
@@ -69,6 +69,8 @@ pub(super) struct Taken {
     pub(super) will: Option<(Arc<Handle>, Box<Will>)>,
     /// What has to be safe before the client hears of it.
     pub(super) mark: Mark,
+    /// False when there is no room for the client's will.
+    pub(super) has_room: bool,
 }
 
 impl Attached {
@@ -105,7 +107,13 @@ impl Attached {
         let holds = guest.expiry_seconds != 0;
         // Before the outbox takes QoS 0 packets: shards make them as the client speaks.
         handle.set_terms(guest.version, guest.packet_bytes);
-        handle.outbox.lock().connect(in_flight, holds);
+        let will_cost = guest.will.as_ref().map_or(0, |it| it.cost());
+        let has_room = {
+            let mut queue = handle.outbox.lock();
+            queue.connect(in_flight, holds);
+            // From here on the connection counts them.
+            queue.hold(|held| (held.identifiers, held.will) = (0, will_cost))
+        };
         handle.connect(guest.password_set_at, guest.task);
         context.counters.sessions.one();
         context.counters.open_sessions.one();
@@ -126,7 +134,8 @@ impl Attached {
                 claim,
                 expiry_seconds: guest.expiry_seconds,
                 asked_for_none: guest.asked_for_none,
-                will: guest.will,
+                // Whoever is turned away leaves none.
+                will: guest.will.filter(|_| has_room),
             })),
             alarm: Mutex::new(Timestamp::FOREVER),
             _admission: admission,
@@ -136,6 +145,7 @@ impl Attached {
             is_resumed,
             will,
             mark,
+            has_room,
         }
     }
 
@@ -167,7 +177,12 @@ impl Attached {
         self.set_alarm(None);
         let (context, handle) = (&self.context, &self.handle);
         handle.disconnect();
-        handle.outbox.lock().disconnect();
+        let identifiers = handle.received.lock().len() * IDENTIFIER;
+        {
+            let mut queue = handle.outbox.lock();
+            queue.disconnect();
+            queue.hold_anyway(|held| held.identifiers = identifiers);
+        }
         context.counters.open_sessions.one_less();
         let will = charge.will.filter(|_| with_will);
         let claim = match charge.claim {
@@ -187,6 +202,9 @@ impl Attached {
             }
             None => (None, None),
         };
+        if later.is_none() {
+            let _less = handle.outbox.lock().hold(|held| held.will = 0);
+        }
         let away = Away {
             handle: Arc::clone(handle),
             expiry_seconds: charge.expiry_seconds,

@@ -25,6 +25,9 @@ use tokio::time::Instant;
 const ANSWERS: usize = 64 << 10;
 /// Writes in one turn, so that a quick reader does not keep others from theirs.
 const WRITES: usize = 16;
+/// Bytes that a connection may hold without being asked: they belong to what a connection costs,
+/// and messages that come one by one need no more.
+pub(super) const UNCOUNTED: usize = 1 << 10;
 /// Time for the last words to a client.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -42,7 +45,7 @@ pub(super) struct Connection {
     /// What was taken from the outbox, and answers.
     pub(super) writing: Packets,
     /// Bytes of answers in `writing`, at most.
-    answers: usize,
+    pub(super) answers: usize,
     /// Bytes that have left `writing` so far.
     gone: u64,
     pub(super) rights: Rights,
@@ -61,6 +64,10 @@ pub(super) struct Connection {
     pub(super) received: u64,
     /// Bytes of their payloads.
     pub(super) received_payload: u64,
+    /// Identifiers of QoS 2 messages that the client has not given free.
+    pub(super) identifiers: usize,
+    /// Bytes that are counted as held for this connection, at least [`UNCOUNTED`].
+    pub(super) counted: usize,
 }
 
 /// What the handshake agreed on.
@@ -86,6 +93,7 @@ impl Connection {
     pub(super) fn new(socket: Socket, attached: Attached, terms: Terms) -> Self {
         let limits = attached.context.limits.of(attached.handle.subject);
         let patience = Patience::new(terms.keep_alive, limits, Instant::now());
+        let identifiers = attached.handle.received.lock().len();
         Self {
             socket,
             attached,
@@ -108,6 +116,8 @@ impl Connection {
             record: RecordWriter::default(),
             received: 0,
             received_payload: 0,
+            identifiers,
+            counted: UNCOUNTED,
         }
     }
 
@@ -132,6 +142,7 @@ impl Connection {
             Err(end) => Err(end),
         };
         loop {
+            result = result.and_then(|()| self.hold());
             // What was read before the end counts.
             if let Err(end) = self.append().await.and(result) {
                 return end;
@@ -300,6 +311,8 @@ impl Connection {
         let left = self.writing.len();
         self.gone += (before - left) as u64;
         self.unacknowledged.left(self.gone);
+        // Answers are counted with what is held.
+        let left = self.writing.cost().saturating_sub(self.answers);
         self.handle().outbox.lock().left(left);
         Ok(!blocked)
     }
@@ -389,6 +402,7 @@ impl Connection {
                 counters.cut_slow_sessions.one();
             }
             End::Fault(_) => counters.faulty_sessions.one(),
+            End::NoRoom(_) => counters.cut_for_room_sessions.one(),
             _ => {}
         }
     }

@@ -2,6 +2,7 @@
 
 use crate::wire::{Fault, Reason};
 use std::fmt;
+use tanglegate_core::SubscriberId;
 
 /// Why the gate wants a session to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,8 +68,38 @@ pub(super) enum End {
     Fault(Fault),
     /// The gate ended it.
     Ordered(Order),
+    /// There is no room for what the client makes the gate hold.
+    NoRoom(NoRoom),
     /// The message log has stopped.
     LogStopped,
+}
+
+/// What all clients of a kind may make the gate hold is used up, but for what is left for others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "what such clients may make the server hold is used up (gate.limits.{limit}): send and \
+     subscribe to less at a time, or try again later"
+)]
+pub(super) struct NoRoom {
+    /// The key of the bound.
+    pub(super) limit: &'static str,
+}
+
+impl NoRoom {
+    /// For a client of which nobody knows yet who it is.
+    pub(super) const OPENING: Self = Self {
+        limit: "opening_bytes",
+    };
+
+    /// For a client with this login; `None` is an anonymous one.
+    pub(super) fn of(subject: Option<SubscriberId>) -> Self {
+        Self {
+            limit: match subject {
+                Some(_) => "known_bytes",
+                None => "anonymous_bytes",
+            },
+        }
+    }
 }
 
 impl End {
@@ -87,6 +118,7 @@ impl End {
             }
             Self::Fault(fault) => Some((fault.reason(), fault.to_string())),
             Self::Ordered(order) => Some((order.reason(), order.to_string())),
+            Self::NoRoom(why) => Some((Reason::QuotaExceeded, why.to_string())),
             Self::LogStopped => {
                 let why = "the server cannot pass messages on; connect again later";
                 Some((Reason::ServerShuttingDown, why.to_owned()))

@@ -2,8 +2,10 @@
 
 use super::attached::{Attached, Guest, Taken};
 use super::connected::{Connection, Terms};
+use super::end::NoRoom;
 use super::identity::{Shown, identify};
 use super::kept::safe;
+use crate::budget::Share;
 use crate::decision::{LOGIN_NEEDED, NO_MORE_ANONYMOUS, TOO_MANY_CONNECTS};
 use crate::door::{Admission, Crowded};
 use crate::entrance::Entrance;
@@ -84,11 +86,13 @@ pub(super) async fn shake(
         }
     };
     let mut phase = context.phase.subscribe();
+    // Given back when the client is in, or away.
+    let mut share = Share::new(&context.budgets.opening);
     let shaken = {
         let connect = async {
             let opened = entrance.open(&mut socket).await;
             opened.inspect_err(unspoken).ok()?;
-            read_connect(&mut socket, &context).await
+            read_connect(&mut socket, &context, &mut share).await
         };
         let connect = tokio::time::timeout(context.limits.connect_within, connect);
         tokio::select! {
@@ -131,7 +135,11 @@ pub(super) async fn shake(
 
 /// Reads the CONNECT, and what was read behind it. `None` when there is none: the client is gone,
 /// or has been told.
-async fn read_connect(socket: &mut Socket, context: &Context) -> Option<(ConnectRequest, Vec<u8>)> {
+async fn read_connect(
+    socket: &mut Socket,
+    context: &Context,
+    share: &mut Share,
+) -> Option<(ConnectRequest, Vec<u8>)> {
     let limit = u32::try_from(context.limits.connect_bytes).unwrap_or(u32::MAX);
     let mut bytes = Vec::new();
     loop {
@@ -140,6 +148,21 @@ async fn read_connect(socket: &mut Socket, context: &Context) -> Option<(Connect
         let new = read.inspect_err(unspoken).ok().filter(|it| *it > 0)?;
         bytes.extend_from_slice(&chunk[..new]);
         context.counters.received_bytes.add(new as u64);
+        if !share.hold(bytes.capacity()) {
+            let (version, why) = (guess_version(&bytes), NoRoom::OPENING.to_string());
+            context.counters.decided(Stage::Connect, Outcome::Limit);
+            let mut answer = vec![];
+            // What it takes at most was not read yet.
+            refuse_connect(
+                &mut answer,
+                version,
+                Reason::QuotaExceeded,
+                &why,
+                usize::MAX,
+            );
+            say(socket, &answer).await;
+            return None;
+        }
         // Anything but a CONNECT first is closed without an answer ([MQTT-3.1.0-1]).
         let frame = match cut(&bytes, limit) {
             Ok(None) if bytes[0] == 0x10 => continue,
@@ -263,9 +286,14 @@ async fn admit(
         is_resumed,
         will,
         mark,
+        has_room,
     } = Attached::take(Arc::clone(context), guest, claim, admission);
     if let Some((handle, will)) = will {
         super::will::publish(context, &handle, &will).await;
+    }
+    if !has_room {
+        let why = NoRoom::of(subject).to_string();
+        return Err(Refusal::new(Reason::QuotaExceeded, why));
     }
     if !safe(&context.store, mark).await {
         let why = "the server cannot keep sessions at the moment; connect again later";

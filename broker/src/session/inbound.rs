@@ -147,6 +147,7 @@ impl Connection {
     /// The client gives the identifier of a QoS 2 message free ([MQTT-4.3.3-11]).
     fn handle_release(&mut self, id: u16) {
         if let Some(mark) = self.handle().forget_received(id) {
+            self.identifiers = self.identifiers.saturating_sub(1);
             self.acks.push_after(mark, Answer::Complete, id, true);
         } else {
             self.answer_unknown(Answer::Complete, id);

@@ -2,7 +2,7 @@
 
 use super::{Handle, Will};
 use crate::gate::Context;
-use crate::outbox::{Keep, Outbox};
+use crate::outbox::{IDENTIFIER, Keep, Outbox, subscription_cost};
 use crate::registry::Away;
 use crate::shard::Interest;
 use crate::store::{Change, Mark, RestoredSession, SessionRecord, Store, StoredWill};
@@ -131,6 +131,14 @@ pub(crate) fn restore(context: &Context, restored: RestoredSession) {
         place,
         store,
     ));
+    let identifiers = received.len() * IDENTIFIER;
+    let filters: usize = subscriptions
+        .iter()
+        .map(|(text, ..)| subscription_cost(text))
+        .sum();
+    handle.outbox.lock().hold_anyway(|held| {
+        (held.identifiers, held.subscriptions) = (identifiers, filters);
+    });
     for (text, options, id) in subscriptions {
         match Interest::parse(&text) {
             Ok(it) => {
@@ -148,8 +156,14 @@ pub(crate) fn restore(context: &Context, restored: RestoredSession) {
     let will = record.will.map(|stored| {
         let after = u64::from(stored.delay_seconds) * 1_000;
         let due = stored.due.unwrap_or_else(|| since.plus_millis(after));
-        (due, Box::new(stored.into()))
+        (due, Box::new(Will::from(stored)))
     });
+    if let Some((_, will)) = &will {
+        handle
+            .outbox
+            .lock()
+            .hold_anyway(|held| held.will = will.cost());
+    }
     let away = Away {
         handle: Arc::clone(&handle),
         expiry_seconds: record.expiry_seconds,

@@ -35,6 +35,11 @@ impl Me {
         filter.matches(LEASE)
     }
 
+    /// Bytes that what waits to be told takes.
+    pub(super) fn cost(&self) -> usize {
+        self.denied.iter().map(String::len).sum()
+    }
+
     pub(super) fn rights_changed(&mut self) {
         self.lease.get_or_insert(LeaseNews::Change);
     }

@@ -14,6 +14,8 @@ use tanglegate_core::{Timestamp, TopicName};
 /// Topics whose permits a session remembers, and their bytes together.
 const PERMITS: usize = 256;
 const PERMIT_BYTES: usize = 32 << 10;
+/// What remembering a permit costs besides its topic.
+const PERMIT: usize = 64;
 
 /// Permits to publish that the client has been given in this connection.
 #[derive(Debug, Default)]
@@ -49,11 +51,20 @@ impl Permits {
         self.others.insert(topic, permit.clone());
         self.last = Some(permit.clone());
     }
+
+    /// Bytes that they take.
+    pub(super) fn cost(&self) -> usize {
+        self.bytes + self.others.len() * PERMIT
+    }
 }
 
 /// Topic aliases that the client has set (MQTT 5.0 §3.3.2.3.4).
 #[derive(Debug, Default)]
-pub(super) struct Aliases(Vec<Option<Arc<str>>>);
+pub(super) struct Aliases {
+    topics: Vec<Option<Arc<str>>>,
+    /// Bytes of the topics.
+    bytes: usize,
+}
 
 impl Aliases {
     fn set(&mut self, alias: u16, topic: &str, most: u16) -> Result<(), Fault> {
@@ -61,17 +72,25 @@ impl Aliases {
             return Err(Fault::TopicAlias(alias)); // [MQTT-3.3.2-8], [MQTT-3.3.2-9]
         }
         let at = usize::from(alias - 1);
-        if self.0.len() <= at {
-            self.0.resize(at + 1, None);
+        if self.topics.len() <= at {
+            self.topics.resize(at + 1, None);
         }
-        self.0[at] = Some(topic.into());
+        let before = self.topics[at].replace(topic.into());
+        self.bytes += topic.len();
+        self.bytes -= before.map_or(0, |it| it.len());
         Ok(())
     }
 
     fn get(&self, alias: u16) -> Result<Arc<str>, Fault> {
         let at = usize::from(alias).checked_sub(1);
-        let topic = at.and_then(|at| self.0.get(at)).and_then(Option::as_ref);
+        let topic = at.and_then(|at| self.topics.get(at));
+        let topic = topic.and_then(Option::as_ref);
         topic.cloned().ok_or(Fault::TopicAlias(alias))
+    }
+
+    /// Bytes that they take: each place has room for a pointer, and each topic a counter.
+    pub(super) fn cost(&self) -> usize {
+        self.bytes + self.topics.capacity() * 2 * size_of::<Option<Arc<str>>>()
     }
 }
 
@@ -225,6 +244,7 @@ impl Connection {
             1 => self.acks.push(Answer::Acknowledged, id, true),
             _ => {
                 self.handle().received.lock().insert(id);
+                self.identifiers += 1;
                 self.acks.push_received(id);
             }
         }

@@ -36,6 +36,10 @@ pub(super) fn read_once<S>(
             Ok(new) => {
                 let (used, result) = handle(source, partial);
                 partial.drain(..used);
+                if partial.len() <= SHORT {
+                    // A large packet is through: what was made for it is not kept for the next.
+                    partial.shrink_to_fit();
+                }
                 (new, result)
             }
         };

@@ -6,6 +6,7 @@ use super::replay::Replay;
 use crate::decision;
 use crate::decision::Refusal::TooLong;
 use crate::decision::Subject::Filter;
+use crate::outbox::subscription_cost;
 use crate::shard::{Interest, Subscribed};
 use crate::statistics::{Outcome, Stage};
 use crate::store::Change;
@@ -65,20 +66,22 @@ impl Connection {
         id: Option<NonZero<u32>>,
     ) -> Result<Reason, Refusal> {
         let interest = self.check_interest(text)?;
+        let cost = subscription_cost(text);
+        if !self.hold_subscription(|held| held + cost) {
+            return Err(self.no_place(self.no_room().to_string()));
+        }
         let most = self.limits().subscriptions;
         let shards = &self.attached.context.shards;
         let handle = self.handle();
         let subscribed = handle.subscribe(shards, &interest, options, id, most);
-        let is_new = match subscribed {
-            Subscribed::New => true,
-            Subscribed::Replaced => false,
-            Subscribed::TooMany => {
-                return Err(Refusal {
-                    reason: Reason::QuotaExceeded,
-                    why: format!("a client may have at most {most} subscriptions here"),
-                });
-            }
-        };
+        if subscribed != Subscribed::New {
+            self.hold_subscription(|held| held.saturating_sub(cost));
+        }
+        if subscribed == Subscribed::TooMany {
+            let why = format!("a client may have at most {most} subscriptions here");
+            return Err(self.no_place(why));
+        }
+        let (is_new, handle) = (subscribed == Subscribed::New, self.handle());
         let mark = handle.record(|session| Change::Subscribe {
             session,
             filter: text.into(),
@@ -101,6 +104,21 @@ impl Connection {
             1 => Reason::GrantedQos1,
             _ => Reason::GrantedQos2,
         })
+    }
+
+    /// Counts bytes of subscriptions; false when there is no room for more.
+    fn hold_subscription(&self, change: impl FnOnce(usize) -> usize) -> bool {
+        let mut queue = self.handle().outbox.lock();
+        queue.hold(|held| held.subscriptions = change(held.subscriptions))
+    }
+
+    fn no_place(&self, why: String) -> Refusal {
+        let counters = &self.attached.context.counters;
+        counters.decided(Stage::Subscribe, Outcome::Limit);
+        Refusal {
+            reason: Reason::QuotaExceeded,
+            why,
+        }
     }
 
     fn check_interest(&self, text: &str) -> Result<Interest, Refusal> {
@@ -139,6 +157,8 @@ impl Connection {
         for filter in &request.filters {
             let known = handle.unsubscribe(&self.attached.context.shards, filter);
             if known {
+                let cost = subscription_cost(filter);
+                self.hold_subscription(|held| held.saturating_sub(cost));
                 let filter = filter.as_str().into();
                 let mark = handle.record(|session| Change::Unsubscribe { session, filter });
                 self.acks.rest_on(mark);

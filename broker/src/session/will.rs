@@ -23,6 +23,13 @@ pub(crate) struct Will {
     pub(crate) message: StoredMessage,
 }
 
+impl Will {
+    /// Bytes that it takes.
+    pub(super) fn cost(&self) -> usize {
+        size_of::<Self>() + self.message.len()
+    }
+}
+
 impl From<&WillRequest> for Will {
     fn from(asked: &WillRequest) -> Self {
         let forever = Timestamp::FOREVER;

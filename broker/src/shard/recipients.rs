@@ -14,6 +14,12 @@ use std::sync::Arc;
 const TOPICS: usize = 4_096;
 const RECIPIENTS: usize = 200_000;
 
+/// Bytes that one shard's memory of recipients takes at most, with topics of at most `topic` bytes.
+/// The last topic to come in may have as many recipients again.
+pub(crate) fn remembered(topic: usize) -> usize {
+    TOPICS.saturating_mul(topic + 128) + 2 * RECIPIENTS * 2 * size_of::<Recipient>()
+}
+
 /// One client that gets the messages of a topic, for one or more of its subscriptions.
 #[derive(Debug, Clone)]
 pub(super) struct Recipient {

@@ -20,9 +20,9 @@ const WORTH_SHARING: usize = 256;
 const SWEPT_AT_ONCE: usize = 1_000;
 
 /// Bytes of changes that the database holds in memory before it sorts them into a file.
-const MEMORY_TABLE: u64 = 16 << 20;
+pub(super) const MEMORY_TABLE: usize = 16 << 20;
 /// Bytes of files that the database caches. It reads when it sorts and when a session ends.
-const CACHE: u64 = 2 << 20;
+pub(super) const CACHE: usize = 2 << 20;
 /// Bytes of journals on the disk, at most by about one more journal of 64 MB.
 const JOURNALS: u64 = 128 << 20;
 
@@ -245,10 +245,10 @@ fn write_error(folder: &Folder, reason: String) -> StoreError {
 fn open_database(folder: &Folder) -> Result<(Database, Keyspace), Broken> {
     let database = Database::builder(folder.entries())
         .worker_threads(1)
-        .cache_size(CACHE)
+        .cache_size(CACHE as u64)
         .max_journaling_size(JOURNALS)
         .open()?;
-    let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMORY_TABLE);
+    let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMORY_TABLE as u64);
     let entries = database.keyspace("entries", options)?;
     Ok((database, entries))
 }

@@ -11,6 +11,7 @@ mod floods;
 mod interoperability;
 mod leases;
 mod limits;
+mod memory;
 mod publishing;
 mod restarts;
 mod retained;

@@ -45,6 +45,7 @@ impl Collector for Snapshot {
         clients(&mut page, &self.statistics)?;
         messages(&mut page, &self.statistics)?;
         decisions(&mut page, &self.statistics)?;
+        held(&mut page, &self.statistics)?;
         stores(&mut page, &self.statistics)
     }
 }
@@ -106,12 +107,13 @@ fn clients(page: &mut Page<'_>, it: &Statistics) -> fmt::Result {
     let ended = [
         ([("cause", "cut")], it.cut_sessions),
         ([("cause", "slow")], it.cut_slow_sessions),
+        ([("cause", "room")], it.cut_for_room_sessions),
         ([("cause", "fault")], it.faulty_sessions),
         ([("cause", "panic")], it.panicked_sessions),
     ];
     let help = "Sessions that the gate ended: their login was closed or its password changed \
-                (cut), they did not read (slow), they broke the protocol (fault), or by a defect \
-                (panic)";
+                (cut), they did not read (slow), what all clients may make the gate hold was used \
+                up (room), they broke the protocol (fault), or by a defect (panic)";
     page.counters("sessions_ended", help, ended)?;
     let help = "Subscriptions of all sessions";
     page.gauge("subscriptions", help, it.open_subscriptions)
@@ -163,6 +165,27 @@ fn decisions(page: &mut Page<'_>, it: &Statistics) -> fmt::Result {
     page.counters("permits", help, permits)?;
     let help = "How often the gate said no, and why";
     page.counters("denials", help, denials)
+}
+
+fn held(page: &mut Page<'_>, it: &Statistics) -> fmt::Result {
+    let of = |known, anonymous, opening| {
+        [
+            ([("clients", "known")], known),
+            ([("clients", "anonymous")], anonymous),
+            ([("clients", "opening")], opening),
+        ]
+    };
+    let help = "Bytes that clients make the gate hold, beyond the first of each: those with a login \
+                (known), without one (anonymous), and not known yet (opening)";
+    let now = of(it.known_bytes, it.anonymous_bytes, it.opening_bytes);
+    page.gauges("held_bytes", help, now)?;
+    let help = "The most of these bytes; who asks for more is refused or closed";
+    let most = of(
+        it.known_bytes_bound,
+        it.anonymous_bytes_bound,
+        it.opening_bytes_bound,
+    );
+    page.gauges("held_limit_bytes", help, most)
 }
 
 fn stores(page: &mut Page<'_>, it: &Statistics) -> fmt::Result {

@@ -19,8 +19,8 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tanglegate_broker::login::Cost;
-use tanglegate_broker::{AccessView, Clock, Gate};
-use tracing::{error, info};
+use tanglegate_broker::{AccessView, Clock, Gate, MemoryBound};
+use tracing::{debug, error, info};
 
 /// How long clients get to say goodbye.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -111,7 +111,9 @@ impl Engine {
             Some(ledger) => Some((Node::new(&ledger.node_url, NodeLimits::default())?, ledger)),
             None => None,
         };
-        let gate = Gate::start(config.gate.settings(data_dir), view.clone(), clock.clone()).await?;
+        let settings = config.gate.settings(data_dir);
+        tell_bound(&settings.memory_bound());
+        let gate = Gate::start(settings, view.clone(), clock.clone()).await?;
         let following = node.map(|(node, ledger)| Following::start(node, ledger, writer));
         let ledger = following.as_ref().map(|it| it.status.clone());
         let sources = Sources::new(
@@ -201,6 +203,16 @@ impl Engine {
         self.database.stop().await;
         info!("stopped");
     }
+}
+
+/// Says how much memory clients can make the engine use.
+fn tell_bound(bound: &MemoryBound) {
+    let mebibytes = bound.bytes() / (1 << 20);
+    info!(
+        mebibytes,
+        "clients can make the gate use so much memory and no more"
+    );
+    debug!(%bound, "what that is for");
 }
 
 /// What people and machines come in by.

@@ -26,7 +26,7 @@ impl Line {
                 // With the server its group is forgotten: the message stays with the client.
                 share: None,
             });
-            self.bytes += queued.as_ref().map_or(0, |it| Self::cost(&it.message));
+            self.bytes += queued.as_ref().map_or(0, |it| it.message.len());
             self.entries.push_back(Entry {
                 qos: restored.qos,
                 stage: match (&queued, restored.sequence < self.sent_below) {

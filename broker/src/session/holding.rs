@@ -1,0 +1,37 @@
+//! What a connection makes the gate hold besides queued messages.
+
+use super::connected::{Connection, UNCOUNTED};
+use super::end::{End, NoRoom};
+use crate::outbox::IDENTIFIER;
+
+impl Connection {
+    /// Bytes that the connection makes the gate hold now.
+    pub(super) fn holding(&self) -> usize {
+        let packets = self.partial.capacity() + self.record.cost();
+        let answers = self.answers + self.acks.cost() + self.me.cost();
+        let known = self.aliases.cost() + self.permits.cost() + self.identifiers * IDENTIFIER;
+        packets + answers + known
+    }
+
+    /// Counts it, where it has become more; that it has become less is told when the connection
+    /// rests.
+    pub(super) fn hold(&mut self) -> Result<(), End> {
+        let holding = self.holding();
+        if holding <= self.counted {
+            return Ok(());
+        }
+        let mut queue = self.handle().outbox.lock();
+        let fits = queue.hold(|held| held.connection = holding - UNCOUNTED);
+        drop(queue);
+        if !fits {
+            return Err(End::NoRoom(self.no_room()));
+        }
+        self.counted = holding;
+        Ok(())
+    }
+
+    /// Says which bound is reached.
+    pub(super) fn no_room(&self) -> NoRoom {
+        NoRoom::of(self.handle().subject)
+    }
+}
