@@ -1,10 +1,11 @@
 //! Clients that others wrote and many use, unmodified, on every listener and in both versions:
 //! MQTT.js and Eclipse Paho tell one story each. What they see is held against what they ought to.
-//! (rumqttc and Mosquitto's clients are in `tests/gate`.)
+//! Mosquitto's clients do the same from the command line. (rumqttc is in `tests/gate`.)
 
 #[path = "../gate/authority.rs"]
 #[expect(dead_code, reason = "not all that an authority can do is needed here")]
 mod authority;
+mod mosquitto;
 #[path = "../../../engine/tests/npm/mod.rs"]
 #[expect(clippy::unwrap_used, reason = "a test that fails may say where")]
 mod npm;
@@ -111,7 +112,9 @@ fn expected(version: u8) -> Value {
     // No right to read it: MQTT 5.0 §3.9.3, MQTT 3.1.1 §3.9.3.
     let no_right = if version == 5 { 0x87 } else { 0x80 };
     let bad_login = if version == 5 { 0x86 } else { 4 };
-    json!({
+    let numbers = 0..20;
+    let texts: Vec<String> = numbers.clone().map(|it: i32| it.to_string()).collect();
+    let mut all = json!({
         "codes": [1, 1, no_right],
         "zero": message("own/zero", "0", 0, false),
         "one": message("own/one", "1", 1, false),
@@ -120,10 +123,23 @@ fn expected(version: u8) -> Value {
         "will": message("own/will", "gone", 1, false),
         "fresh": false,
         "present": true,
+        "missed": [
+            message("own/away", "missed", 1, false),
+            message("own/away", "missed too", 2, false),
+        ],
         "later": message("own/away", "later", 1, false),
         "forgotten": false,
+        "exact": texts,
+        "twice": message("own/exact", "twice", 2, false),
+        "shared": numbers.collect::<Vec<_>>(),
         "refused": bad_login,
-    })
+    });
+    if version == 5 {
+        // Nothing that was kept, nothing of its own, and the flag as it was published.
+        all["picky"] = message("own/picky", "another", 1, true);
+        all["picky"]["subscriptions"] = json!([7]);
+    }
+    all
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -28,9 +28,18 @@ const open = (clientId, more = {}) => {
   // Messages wait here for whoever asks for them.
   const messages = [];
   client.on('message', (topic, payload, packet) => {
-    messages.push({ topic, payload: payload.toString(), qos: packet.qos, retain: packet.retain });
+    const { qos, retain, properties } = packet;
+    const subscriptions = properties?.subscriptionIdentifier;
+    messages.push({
+      topic,
+      payload: payload.toString(),
+      qos,
+      retain,
+      ...(subscriptions && { subscriptions: [subscriptions].flat() }),
+    });
     client.emit('heard');
   });
+  client.messages = messages;
   client.heard = async (topic) => {
     for (;;) {
       const at = messages.findIndex((it) => it.topic === topic);
@@ -74,20 +83,62 @@ seen.will = await main.heard('own/will');
 
 let away = await opened('away', kept);
 seen.fresh = away.present;
-await away.subscribeAsync('own/away', { qos: 1 });
+await away.subscribeAsync('own/away', { qos: 2 });
 await away.endAsync();
-// It comes back and hears what it subscribed to before.
+// It comes back and hears what it missed, and what it subscribed to before.
+await main.publishAsync('own/away', 'missed', { qos: 1 });
+await main.publishAsync('own/away', 'missed too', { qos: 2 });
 away = await opened('away', kept);
 seen.present = away.present;
+seen.missed = [await away.heard('own/away'), await away.heard('own/away')];
 await main.publishAsync('own/away', 'later', { qos: 1 });
 seen.later = await away.heard('own/away');
 await away.endAsync();
 const forgotten = await opened('away', { clean: true });
 seen.forgotten = forgotten.present;
 
+const exact = await opened('exact');
+await exact.subscribeAsync('own/exact', { qos: 2 });
+seen.exact = [];
+for (let number = 0; number < 20; number += 1) {
+  await exact.publishAsync('own/exact', `${number}`, { qos: 2 });
+  seen.exact.push((await exact.heard('own/exact')).payload);
+}
+await exact.publishAsync('own/exact', 'twice', { qos: 2 });
+seen.twice = await exact.heard('own/exact');
+
+const pair = [await opened('one'), await opened('two')];
+for (const member of pair) await member.subscribeAsync('$share/pair/own/shared', { qos: 1 });
+for (let number = 0; number < 20; number += 1) {
+  await main.publishAsync('own/shared', `${number}`, { qos: 1 });
+}
+// Who sees the last one of its own has seen all before it.
+for (const member of pair) await member.subscribeAsync('own/last', { qos: 1 });
+await main.publishAsync('own/last', '', { qos: 1 });
+for (const member of pair) await member.heard('own/last');
+const shares = pair.flatMap((member) => member.messages.map((it) => Number(it.payload)));
+seen.shared = shares.sort((one, other) => one - other);
+
+if (version === 5) {
+  await main.publishAsync('own/picky', 'kept', { qos: 1, retain: true });
+  const picky = await opened('picky');
+  await picky.subscribeAsync('own/picky', {
+    qos: 1,
+    nl: true,
+    rap: true,
+    rh: 2,
+    properties: { subscriptionIdentifier: 7 },
+  });
+  await picky.publishAsync('own/picky', 'its own', { qos: 1 });
+  await main.publishAsync('own/picky', 'another', { qos: 1, retain: true });
+  seen.picky = await picky.heard('own/picky');
+  await main.publishAsync('own/picky', '', { qos: 1, retain: true });
+  await picky.endAsync();
+}
+
 const [refused] = await once(open('stranger', { password: 'wrong' }), 'error');
 seen.refused = refused.code;
 
-await Promise.all([main, late, forgotten].map((client) => client.endAsync()));
+await Promise.all([main, late, forgotten, exact, ...pair].map((client) => client.endAsync()));
 process.stdout.write(JSON.stringify(seen));
 process.exit(0);

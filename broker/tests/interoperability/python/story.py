@@ -61,6 +61,9 @@ class Client:
         with self.changed:
             payload = it.payload.decode()
             message = dict(topic=it.topic, payload=payload, qos=it.qos, retain=bool(it.retain))
+            numbers = getattr(getattr(it, "properties", None), "SubscriptionIdentifier", [])
+            if numbers:
+                message["subscriptions"] = numbers
             self.messages.append(message)
             self.changed.notify_all()
 
@@ -70,10 +73,13 @@ class Client:
                 raise TimeoutError("nothing came")
             return what()
 
-    def subscribe(self, *filters):
-        self.codes = None
-        self.client.subscribe([(it, 1) for it in filters] if not FIVE else
-                              [(it, SubscribeOptions(qos=1)) for it in filters])
+    def subscribe(self, *filters, qos=1, number=None, **options):
+        self.codes, more = None, {}
+        if number:
+            more["properties"] = Properties(PacketTypes.SUBSCRIBE)
+            more["properties"].SubscriptionIdentifier = number
+        self.client.subscribe([(it, qos) for it in filters] if not FIVE else
+                              [(it, SubscribeOptions(qos=qos, **options)) for it in filters], **more)
         return self.wait(lambda: self.codes)
 
     def publish(self, topic, payload, qos=1, retain=False):
@@ -113,21 +119,55 @@ seen["will"] = main.message("own/will")
 
 away = Client("away", keep=True)
 seen["fresh"] = away.answer[1]
-away.subscribe("own/away")
+away.subscribe("own/away", qos=2)
 away.end()
-# It comes back and hears what it subscribed to before.
+# It comes back and hears what it missed, and what it subscribed to before.
+main.publish("own/away", "missed", qos=1)
+main.publish("own/away", "missed too", qos=2)
 away = Client("away", keep=True)
 seen["present"] = away.answer[1]
+seen["missed"] = [away.message("own/away"), away.message("own/away")]
 main.publish("own/away", "later")
 seen["later"] = away.message("own/away")
 away.end()
 forgotten = Client("away")
 seen["forgotten"] = forgotten.answer[1]
 
+exact = Client("exact")
+exact.subscribe("own/exact", qos=2)
+for number in range(20):
+    exact.publish("own/exact", str(number), qos=2)
+seen["exact"] = [exact.message("own/exact")["payload"] for _ in range(20)]
+exact.publish("own/exact", "twice", qos=2)
+seen["twice"] = exact.message("own/exact")
+
+pair = [Client("one"), Client("two")]
+for member in pair:
+    member.subscribe("$share/pair/own/shared")
+for number in range(20):
+    main.publish("own/shared", str(number))
+# Who sees the last one of its own has seen all before it.
+for member in pair:
+    member.subscribe("own/last")
+main.publish("own/last", "")
+for member in pair:
+    member.message("own/last")
+seen["shared"] = sorted(int(it["payload"]) for member in pair for it in member.messages)
+
+if FIVE:
+    main.publish("own/picky", "kept", retain=True)
+    picky = Client("picky")
+    picky.subscribe("own/picky", number=7, noLocal=True, retainAsPublished=True, retainHandling=2)
+    picky.publish("own/picky", "its own")
+    main.publish("own/picky", "another", retain=True)
+    seen["picky"] = picky.message("own/picky")
+    main.publish("own/picky", "", retain=True)
+    picky.end()
+
 stranger = Client("stranger", password="wrong")
 seen["refused"] = stranger.answer[0]
 stranger.client.loop_stop()
 
-for client in (main, late, forgotten):
+for client in (main, late, forgotten, exact, *pair):
     client.end()
 print(json.dumps(seen))
