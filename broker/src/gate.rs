@@ -380,6 +380,10 @@ impl Gate {
             self.context.phase.send_replace(Phase::Shut);
             let _ = (&mut self.listening).await;
         }
+        if !self.context.store.is_durable() {
+            let ended = keeper::end_all(&self.context);
+            let _ = tokio::time::timeout(patience, ended).await;
+        }
         // What shards have yet to record belongs into the store, too.
         let drained = async {
             while !self.context.log.is_idle() {

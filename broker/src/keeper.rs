@@ -3,7 +3,8 @@
 
 use crate::gate::Context;
 use crate::registry::Due;
-use crate::session;
+use crate::session::{self, Handle, LastWord, Then, Will};
+use std::sync::Arc;
 use tanglegate_core::Timestamp;
 
 /// Keeps sessions for ever.
@@ -28,16 +29,31 @@ pub(crate) async fn keep(context: &Context) {
 /// Does everything that is due at `now`.
 async fn serve(context: &Context, now: Timestamp) {
     while let Some(due) = context.registry.take_due(now) {
-        let (handle, will) = match due {
-            Due::Will(handle, will) => (handle, Some(will)),
+        match due {
+            Due::Will(last) => last.publish(context).await,
             Due::End(handle, will) => {
                 context.counters.expired_sessions.one();
-                session::end_session(context, &handle);
-                (handle, will)
+                end(context, handle, will).await;
             }
-        };
-        if let Some(will) = will {
-            session::publish_will(context, &handle, &will).await;
         }
     }
+}
+
+/// Ends the sessions of clients who are away because nothing keeps them over the end of the
+/// server: their wills are due ([MQTT-3.1.2-8]).
+pub(crate) async fn end_all(context: &Context) {
+    while let Some(due) = context.registry.take_due(Timestamp::FOREVER) {
+        match due {
+            Due::Will(last) => last.publish(context).await,
+            Due::End(handle, will) => end(context, handle, will).await,
+        }
+    }
+}
+
+async fn end(context: &Context, handle: Arc<Handle>, will: Option<Box<Will>>) {
+    let Some(will) = will else {
+        return session::end_session(context, &handle);
+    };
+    let then = Then::End;
+    LastWord { handle, will, then }.publish(context).await;
 }

@@ -5,11 +5,33 @@ use crate::outbox::Queued;
 use crate::router::LogStopped;
 use crate::session::Receipt;
 use crate::shard::serve_at_once;
+use crate::store::Mark;
+use tokio::sync::oneshot;
 
 /// The longest record that is served at once, in bytes. A longer one means that messages come
 /// faster than they can be handled one by one: then the log, which lets the shards work side by
 /// side, is the better way.
 const AT_ONCE: usize = 4_096;
+
+/// Who waits until a record was read by all shards.
+#[derive(Debug)]
+pub(crate) enum Waiting {
+    /// Answers to a publisher.
+    Answers(Box<Receipt>),
+    /// Anybody else. Dropped when the record is lost with the log.
+    Word(oneshot::Sender<()>),
+}
+
+impl Waiting {
+    /// All have read it; `mark` is the last that they recorded of it.
+    pub(crate) fn read_by_all(self, mark: Mark) {
+        match self {
+            Self::Answers(receipt) => receipt.recorded(mark),
+            // Whoever waited for it is gone otherwise.
+            Self::Word(word) => drop(word.send(())),
+        }
+    }
+}
 
 impl Context {
     /// Passes a record on to all shards. Short ones that come while the log is idle are served
@@ -22,19 +44,19 @@ impl Context {
         &self,
         shard: usize,
         record: Vec<u8>,
-        receipt: Option<Box<Receipt>>,
+        waiting: Option<Waiting>,
     ) -> Result<(), LogStopped> {
         if record.len() <= AT_ONCE {
             let now = self.clock.now();
             if let Some(mark) = serve_at_once(&self.shards, &record, now, || self.log.is_idle()) {
                 self.counters.served_at_once.one();
-                if let Some(receipt) = receipt {
-                    receipt.recorded(mark);
+                if let Some(waiting) = waiting {
+                    waiting.read_by_all(mark);
                 }
                 return Ok(());
             }
         }
-        self.log.append(shard, record, receipt).await
+        self.log.append(shard, record, waiting).await
     }
 
     /// Passes messages that a member of a group has left behind to another member. No lock may

@@ -11,7 +11,13 @@
 //! Without that, anybody could cut any anonymous client off, or read what is kept for it.
 //! Their sessions are not in here, and end with their connections.
 
-use crate::session::{Handle, Order, Will};
+mod away;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use away::{Away, Due};
+
+use crate::session::{Handle, LastWord, Order, Then};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -57,17 +63,6 @@ enum Entry {
     Away(Away),
 }
 
-/// A session whose client is away.
-#[derive(Debug)]
-pub(crate) struct Away {
-    pub(crate) handle: Arc<Handle>,
-    /// How long it is kept, in seconds; `u32::MAX` is for ever.
-    pub(crate) expiry_seconds: u32,
-    pub(crate) since: Timestamp,
-    /// The will, and when it is due.
-    pub(crate) will: Option<(Timestamp, Box<Will>)>,
-}
-
 /// The sole right to serve the sessions of a login under one client identifier. Dropping it
 /// gives it up.
 #[derive(Debug)]
@@ -85,31 +80,6 @@ pub(crate) struct Claim {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("another connection under this client identifier does not end; try again later")]
 pub(crate) struct StillServed;
-
-/// Something whose time has come.
-#[derive(Debug)]
-pub(crate) enum Due {
-    /// A will; its session is kept on.
-    Will(Arc<Handle>, Box<Will>),
-    /// The session is over, and its will is due if it is still there.
-    End(Arc<Handle>, Option<Box<Will>>),
-}
-
-impl Away {
-    /// When it ends.
-    pub(crate) fn ends_at(&self) -> Timestamp {
-        match self.expiry_seconds {
-            u32::MAX => Timestamp::FOREVER,
-            seconds => self.since.plus_millis(u64::from(seconds) * 1_000),
-        }
-    }
-
-    fn due(&self) -> (Timestamp, u64) {
-        let will = self.will.as_ref().map(|(due, _)| *due);
-        let due = will.map_or(self.ends_at(), |due| due.min(self.ends_at()));
-        (due, self.handle.session)
-    }
-}
 
 impl Registry {
     /// A registry that keeps so many sessions in all, and so many of one login.
@@ -228,11 +198,26 @@ impl Registry {
             sessions.uncount_kept(key.0);
             return Some(Due::End(away.handle, will));
         }
-        let handle = Arc::clone(&away.handle);
-        // Here, so that nobody who connects meanwhile has told the store of it before.
-        handle.record_away(&away);
+        let (handle, then) = (Arc::clone(&away.handle), Then::Forget(away.since));
         sessions.put_away(key, away);
-        will.map(|will| Due::Will(handle, will))
+        will.map(|will| Due::Will(LastWord { handle, will, then }))
+    }
+
+    /// The will of a session was published: the store forgets it, if its client is still away
+    /// since then. Else its next connection has told the store of another one, or of none.
+    pub(crate) fn forget_will(&self, handle: &Handle, since: Timestamp) {
+        let Some(subject) = handle.subject else {
+            return;
+        };
+        // Under the lock, so that nobody who connects meanwhile has told the store of it before.
+        let sessions = self.sessions.lock();
+        let key = (subject, Arc::clone(&handle.client_id));
+        if let Some(Entry::Away(away)) = sessions.entries.get(&key)
+            && (away.handle.session, away.since) == (handle.session, since)
+        {
+            let _less = away.handle.outbox.lock().hold(|held| held.will = 0);
+            away.handle.record_away(away);
+        }
     }
 
     /// Hands what is under `key` to the next one who waits for it, or leaves it there.
@@ -283,6 +268,18 @@ impl Registry {
 }
 
 impl Claim {
+    /// The session that its last client has left.
+    pub(crate) fn found(&self) -> Option<&Away> {
+        self.found.as_ref()
+    }
+
+    /// Its will was published.
+    pub(crate) fn forget_will(&mut self) {
+        if let Some(found) = &mut self.found {
+            found.will = None;
+        }
+    }
+
     /// Takes the session that its last client has left.
     pub(crate) fn take_found(&mut self) -> Option<Away> {
         self.found.take()
@@ -364,167 +361,5 @@ impl Sessions {
             Some(more) if *more > 1 => *more -= 1,
             _ => drop(self.kept_of.remove(&subject)),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::message::StoredMessage;
-    use crate::outbox::{Outbox, Room};
-    use crate::retained::Retained;
-    use crate::shard::Shard;
-    use crate::statistics::Counters;
-    use crate::wire::Version;
-    use std::task::Waker;
-
-    fn registry(kept: usize, kept_of_one: usize) -> Arc<Registry> {
-        Registry::with_patience(kept, kept_of_one, Duration::from_millis(50))
-    }
-
-    fn key(login: u8, id: &str) -> Key {
-        (SubscriberId([login; 16]), id.into())
-    }
-
-    /// A session that a connection serves.
-    fn session(session: u64) -> Arc<Handle> {
-        let retained = Arc::new(Retained::new(1, 1, crate::store::Store::memory()));
-        let shard = Arc::new(Shard::new(0, retained, Arc::<Counters>::default()));
-        let outbox = Arc::new(Outbox::new(Room::of(100), 1, None));
-        let slot = shard.attach(session, Arc::clone(&outbox), Version::V5, 100);
-        let handle = Handle::new(session, None, "x".into(), outbox, (shard, slot), None);
-        handle.connect(None, Waker::noop().clone());
-        Arc::new(handle)
-    }
-
-    fn away(handle: &Arc<Handle>, seconds: u32, will_at: Option<u64>) -> Away {
-        let will = will_at.map(|at| {
-            let will = Will {
-                qos: 0,
-                retain: false,
-                delay_seconds: 1,
-                expiry_seconds: None,
-                message: StoredMessage::new("t", &[], b"", Timestamp::FOREVER),
-            };
-            (Timestamp(at), Box::new(will))
-        });
-        Away {
-            handle: Arc::clone(handle),
-            expiry_seconds: seconds,
-            since: Timestamp(0),
-            will,
-        }
-    }
-
-    #[tokio::test]
-    async fn those_who_wait_get_the_session_in_turn() {
-        let registry = registry(9, 9);
-        let mut first = registry.claim(key(1, "x")).await.unwrap();
-        assert!(first.take_found().is_none() && first.keep());
-        let handle = session(1);
-        first.serve(&handle);
-        let mut waiting = vec![];
-        for _ in 0..3 {
-            waiting.push(registry.enter(&key(1, "x")).unwrap_err());
-        }
-        assert_eq!(handle.outbox.lock().ordered(), Some(Order::TakenOver));
-        // One of them does not wait for it.
-        drop(waiting.remove(1));
-        first.leave(away(&handle, 9, None));
-        for turn in waiting {
-            let mut claim = turn.await.unwrap();
-            let found = claim.take_found().unwrap();
-            assert_eq!(found.handle.session, 1);
-            claim.leave(found);
-        }
-        assert_eq!((registry.away(), registry.sessions.lock().kept), (1, 1));
-        // Whoever gives up what he found without a word leaves it as it was.
-        drop(registry.claim(key(1, "x")).await.unwrap());
-        assert_eq!((registry.away(), registry.sessions.lock().kept), (1, 1));
-        let mut claim = registry.claim(key(1, "x")).await.unwrap();
-        claim.take_found();
-        drop(claim);
-        let sessions = registry.sessions.lock();
-        assert!(sessions.entries.is_empty() && sessions.due.is_empty());
-        assert!(sessions.kept == 0 && sessions.kept_of.is_empty());
-    }
-
-    #[tokio::test]
-    async fn a_connection_that_does_not_end_is_cut_off() {
-        let registry = registry(9, 9);
-        let stuck = registry.claim(key(1, "x")).await.unwrap();
-        let handle = session(1);
-        stuck.serve(&handle);
-        let waiting = tokio::spawn({
-            let registry = Arc::clone(&registry);
-            async move { registry.claim(key(1, "x")).await.map(drop) }
-        });
-        while !handle.is_cut_off() {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-        drop(stuck);
-        assert_eq!(waiting.await.unwrap(), Ok(()));
-        // One that cannot even be cut off is not waited for.
-        let _stuck = registry.claim(key(1, "x")).await.unwrap();
-        let refused = registry.claim(key(1, "x")).await.unwrap_err();
-        assert_eq!(refused, StillServed);
-        // Others are not concerned.
-        assert!(registry.claim(key(2, "x")).await.is_ok());
-        assert!(registry.claim(key(1, "y")).await.is_ok());
-    }
-
-    #[tokio::test]
-    async fn wills_and_ends_come_when_they_are_due() {
-        let registry = registry(9, 9);
-        for (number, id, seconds, will_at) in [
-            (1, "a", 5, Some(2_000)),
-            (2, "b", 3, Some(9_000)),
-            (3, "c", u32::MAX, None),
-        ] {
-            registry.restore(key(1, id), away(&session(number), seconds, will_at));
-        }
-        assert_eq!(registry.next_due(), Some(Timestamp(2_000)));
-        assert!(registry.take_due(Timestamp(1_999)).is_none());
-        let mut seen = vec![];
-        for now in [2_000, 4_000, 6_000] {
-            while let Some(due) = registry.take_due(Timestamp(now)) {
-                seen.push(match due {
-                    Due::Will(handle, _) => (now, handle.session, "will"),
-                    Due::End(handle, Some(_)) => (now, handle.session, "end and will"),
-                    Due::End(handle, None) => (now, handle.session, "end"),
-                });
-            }
-        }
-        let expected = [
-            (2_000, 1, "will"),
-            (4_000, 2, "end and will"),
-            (6_000, 1, "end"),
-        ];
-        assert_eq!(seen, expected);
-        assert_eq!(registry.next_due(), None, "the third is kept for ever");
-        assert_eq!((registry.away(), registry.sessions.lock().kept), (1, 1));
-    }
-
-    #[tokio::test]
-    async fn places_are_bounded_in_all_and_for_each_login() {
-        let registry = registry(3, 2);
-        let mut claims = vec![];
-        for (login, id, kept) in [
-            (1, "a", true),
-            (1, "b", true),
-            (1, "c", false),
-            (2, "a", true),
-            (3, "a", false),
-        ] {
-            let mut claim = registry.claim(key(login, id)).await.unwrap();
-            assert_eq!(claim.keep(), kept, "{login} {id}");
-            claims.push(claim);
-        }
-        claims[0].keep_no_more();
-        claims[0].keep_no_more();
-        assert!(claims[4].keep());
-        drop(claims);
-        let sessions = registry.sessions.lock();
-        assert!(sessions.kept == 0 && sessions.kept_of.is_empty());
     }
 }

@@ -5,8 +5,8 @@
 //! end its thread for good: topics whose first character is not ASCII, links that are used
 //! after a disconnection, identifiers with wildcards.
 
+use crate::passing::Waiting;
 use crate::record::{Record, set_ticket};
-use crate::session::Receipt;
 use crate::store::Mark;
 use parking_lot::Mutex;
 use rumqttd::local::{LinkError, LinkRx, LinkTx};
@@ -29,6 +29,13 @@ const RECORDS: u32 = 512;
 #[derive(Debug, thiserror::Error)]
 #[error("the message log has stopped: {0}; restart the server")]
 pub(crate) struct LogStopped(String);
+
+impl LogStopped {
+    /// It took a record and stopped before all shards had read it.
+    pub(crate) fn behind_us() -> Self {
+        Self("it was not read to its end".to_owned())
+    }
+}
 
 impl From<LinkError> for LogStopped {
     fn from(error: LinkError) -> Self {
@@ -76,7 +83,7 @@ struct Ticket {
     /// How many shards have yet to read it.
     readers: usize,
     /// Who waits for that, and what they have recorded.
-    receipt: Option<Box<Receipt>>,
+    waiting: Option<Waiting>,
     mark: Mark,
 }
 
@@ -134,12 +141,12 @@ impl Log {
     /// Appends a record, once there is room for it: this is where publishers are slowed down
     /// before anything is lost. A record longer than the whole log waits until it is alone.
     ///
-    /// The receipt is confirmed when all shards have read the record.
+    /// Whoever waits is told when all shards have read the record.
     pub(crate) async fn append(
         &self,
         shard: usize,
         mut record: Vec<u8>,
-        receipt: Option<Box<Receipt>>,
+        waiting: Option<Waiting>,
     ) -> Result<(), LogStopped> {
         let size = u32::try_from(record.len() + OVERHEAD).unwrap_or(u32::MAX);
         let share = size.clamp(self.flow.least, self.flow.total);
@@ -150,7 +157,7 @@ impl Log {
                 Err(_) => return Err(LogStopped("a shard has stopped".to_owned())),
             },
         }
-        set_ticket(&mut record, self.flow.open_ticket(share, receipt));
+        set_ticket(&mut record, self.flow.open_ticket(share, waiting));
         self.links[shard].lock().publish(TOPIC, record)?;
         Ok(())
     }
@@ -173,14 +180,14 @@ impl Log {
 }
 
 impl Flow {
-    fn open_ticket(&self, share: u32, receipt: Option<Box<Receipt>>) -> u64 {
+    fn open_ticket(&self, share: u32, waiting: Option<Waiting>) -> u64 {
         let mut tickets = self.tickets.lock();
         tickets.last += 1;
         let ticket = tickets.last;
         let open = Ticket {
             share,
             readers: self.readers,
-            receipt,
+            waiting,
             mark: Mark::default(),
         };
         tickets.open.insert(ticket, open);
@@ -200,13 +207,13 @@ impl Flow {
             if let Some(read) = read {
                 let Ticket {
                     share,
-                    receipt,
+                    waiting,
                     mark,
                     ..
                 } = read;
                 self.granted.add_permits(share as usize);
-                if let Some(receipt) = receipt {
-                    receipt.recorded(mark);
+                if let Some(waiting) = waiting {
+                    waiting.read_by_all(mark);
                 }
             }
         }

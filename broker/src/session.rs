@@ -24,7 +24,7 @@ pub(crate) use end::Order;
 pub(crate) use handle::Handle;
 pub(crate) use kept::restore;
 pub(crate) use me::concerns_me;
-pub(crate) use will::{Will, publish as publish_will};
+pub(crate) use will::{LastWord, Then, Will};
 
 use crate::door::Admission;
 use crate::entrance::Entrance;

@@ -2,10 +2,10 @@
 //! that it serves, which is left to the next connection or ends with this one.
 
 use super::end::End;
-use super::will::{self, Will};
+use super::will::{LastWord, Then, Will};
 use super::{Handle, end_session};
 use crate::door::Admission;
-use crate::gate::{Context, Phase};
+use crate::gate::Context;
 use crate::outbox::{IDENTIFIER, Keep, Outbox};
 use crate::registry::{Away, Claim};
 use crate::store::Mark;
@@ -65,8 +65,6 @@ pub(super) struct Taken {
     pub(super) attached: Attached,
     /// True when the client goes on with the session that it left.
     pub(super) is_resumed: bool,
-    /// The will of its last connection, when that is due by now or by this.
-    pub(super) will: Option<(Arc<Handle>, Box<Will>)>,
     /// What has to be safe before the client hears of it.
     pub(super) mark: Mark,
     /// False when there is no room for the client's will.
@@ -75,7 +73,7 @@ pub(super) struct Taken {
 
 impl Attached {
     /// Takes the places. The session that `claim` has found goes on, unless its client wants a
-    /// new one.
+    /// new one. A will of its that is due by now or by this was published before.
     pub(super) fn take(
         context: Arc<Context>,
         guest: Guest,
@@ -87,14 +85,9 @@ impl Attached {
             claim.keep_no_more();
         }
         let now = context.clock.now();
-        let (mut resumed, mut will) = (None, None);
+        let mut resumed = None;
         if let Some(away) = found {
-            let goes_on = !guest.clean && now < away.ends_at();
-            // A will that waits is due at the latest when its session ends; whoever comes back
-            // before spares it ([MQTT-3.1.3-9]).
-            let due = away.will.filter(|(due, _)| !goes_on || *due <= now);
-            will = due.map(|(_, will)| (Arc::clone(&away.handle), will));
-            if goes_on {
+            if goes_on(&away, guest.clean, now) {
                 resumed = Some(away.handle);
             } else {
                 end_session(&context, &away.handle);
@@ -143,7 +136,6 @@ impl Attached {
         Taken {
             attached,
             is_resumed,
-            will,
             mark,
             has_room,
         }
@@ -172,7 +164,7 @@ impl Attached {
 
     /// Gives the session up: it is kept for its client, or it ends. Returns the will that is due
     /// at once. Nothing of the session may be touched after it.
-    pub(super) fn leave(&mut self, with_will: bool) -> Option<Box<Will>> {
+    pub(super) fn leave(&mut self, with_will: bool) -> Option<LastWord> {
         let charge = *self.charge.take()?;
         self.set_alarm(None);
         let (context, handle) = (&self.context, &self.handle);
@@ -189,31 +181,35 @@ impl Attached {
             Some(claim) if charge.expiry_seconds != 0 => claim,
             // The claim, if there is one, goes last: who gets it finds nothing.
             _no_longer => {
-                end_session(context, handle);
-                return will;
+                let (handle, is_kept) = (Arc::clone(handle), handle.store.is_some());
+                // What the store knows of the session it knows until the will is published.
+                let then = match &will {
+                    Some(_) if is_kept => Then::End,
+                    _ => {
+                        end_session(context, &handle);
+                        Then::Nothing
+                    }
+                };
+                return will.map(|will| LastWord { handle, will, then });
             }
         };
         let now = context.clock.now();
-        let (due_now, later) = match will {
-            Some(will) if will.delay_seconds == 0 => (Some(will), None),
-            Some(will) => {
-                let due = now.plus_millis(u64::from(will.delay_seconds) * 1_000);
-                (None, Some((due, will)))
-            }
-            None => (None, None),
-        };
-        if later.is_none() {
-            let _less = handle.outbox.lock().hold(|held| held.will = 0);
-        }
-        let away = Away {
+        let due = |will: &Will| now.plus_millis(u64::from(will.delay_seconds) * 1_000);
+        let mut away = Away {
             handle: Arc::clone(handle),
             expiry_seconds: charge.expiry_seconds,
             since: now,
-            will: later,
+            will: will.map(|will| (due(&will), will)),
         };
+        // With the will, also when that is due at once: it is forgotten behind its publication.
         handle.record_away(&away);
+        let due_now = away.will.take_if(|(due, _)| *due <= now);
+        if away.will.is_none() {
+            let _less = handle.outbox.lock().hold(|held| held.will = 0);
+        }
         claim.leave(away);
-        due_now
+        let (handle, then) = (Arc::clone(handle), Then::Forget(now));
+        due_now.map(|(_, will)| LastWord { handle, will, then })
     }
 
     /// Has the session woken at `end`, or no more.
@@ -236,15 +232,33 @@ impl Attached {
 impl Drop for Attached {
     /// Without a proper end the client counts as lost.
     fn drop(&mut self) {
-        let with_will = *self.context.phase.borrow() == Phase::Open;
-        let Some(will) = self.leave(with_will) else {
+        let Some(last) = self.leave(true) else {
             return;
         };
-        let (context, handle) = (Arc::clone(&self.context), Arc::clone(&self.handle));
+        let context = Arc::clone(&self.context);
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move { will::publish(&context, &handle, &will).await });
+            runtime.spawn(async move { last.publish(&context).await });
         }
     }
+}
+
+/// True when the client goes on with the session that it left.
+fn goes_on(away: &Away, clean: bool, now: Timestamp) -> bool {
+    !clean && now < away.ends_at()
+}
+
+/// The will of the session that `claim` has found, if it is due by now or by what its client asks
+/// for. It is due at the latest when its session ends; whoever comes back before spares it
+/// ([MQTT-3.1.3-9]).
+pub(super) fn will_due(claim: &Claim, clean: bool, now: Timestamp) -> Option<LastWord> {
+    let away = claim.found()?;
+    let (due, will) = away.will.as_ref()?;
+    let is_due = !goes_on(away, clean, now) || *due <= now;
+    is_due.then(|| LastWord {
+        handle: Arc::clone(&away.handle),
+        will: will.clone(),
+        then: Then::Nothing,
+    })
 }
 
 fn new_session(context: &Context, guest: &Guest) -> Arc<Handle> {

@@ -10,6 +10,7 @@ use super::replay::Replay;
 use super::{Handle, Order};
 use crate::limits::ClientLimits;
 use crate::outbox::{Dropped, HandedOver, Next, Packets, Terms as PacketTerms};
+use crate::passing::Waiting;
 use crate::permit::ReadRight;
 use crate::record::RecordWriter;
 use crate::socket::Socket;
@@ -189,6 +190,7 @@ impl Connection {
             }
             return Ok(());
         }
+        let receipt = receipt.map(Waiting::Answers);
         let (session, shard) = (handle.session, handle.shard.number);
         let record = std::mem::take(&mut self.record).finish(session);
         let passed = if repeats {
@@ -387,9 +389,8 @@ impl Connection {
         self.count_end(end);
         // The session is given up first: the next connection must not wait for this client to
         // take the last words, and the will is not for the dead.
-        let will = self.attached.leave(end.publishes_will());
-        if let Some(will) = will {
-            super::will::publish(&self.attached.context, self.handle(), &will).await;
+        if let Some(last) = self.attached.leave(end.publishes_will()) {
+            last.publish(&self.attached.context).await;
         }
         self.say_farewell(end).await;
     }

@@ -129,9 +129,9 @@ impl End {
     /// True when the will is published ([MQTT-3.1.2-8], [MQTT-3.14.4-3]).
     pub(super) fn publishes_will(self) -> bool {
         match self {
-            Self::Goodbye | Self::LogStopped => false,
-            // That the server goes says nothing about the client.
-            Self::Ordered(order) => !order.is_cut() && order != Order::ShuttingDown,
+            Self::Goodbye => false,
+            // The client has not said goodbye to a server that goes, either.
+            Self::Ordered(order) => !order.is_cut(),
             _ => true,
         }
     }

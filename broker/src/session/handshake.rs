@@ -1,6 +1,6 @@
 //! From the connection to the CONNACK.
 
-use super::attached::{Attached, Guest, Taken};
+use super::attached::{Attached, Guest, Taken, will_due};
 use super::connected::{Connection, Terms};
 use super::end::NoRoom;
 use super::identity::{Shown, identify};
@@ -281,16 +281,19 @@ async fn admit(
         in_flight: request.receive_maximum.get(),
         task: poll_fn(|cx| Poll::Ready(cx.waker().clone())).await,
     };
+    if let Some(claim) = &mut claim
+        && let Some(last) = will_due(claim, request.clean, context.clock.now())
+    {
+        // Before anything takes its place in the store.
+        last.publish(context).await;
+        claim.forget_will();
+    }
     let Taken {
         attached,
         is_resumed,
-        will,
         mark,
         has_room,
     } = Attached::take(Arc::clone(context), guest, claim, admission);
-    if let Some((handle, will)) = will {
-        super::will::publish(context, &handle, &will).await;
-    }
     if !has_room {
         let why = NoRoom::of(subject).to_string();
         return Err(Refusal::new(Reason::QuotaExceeded, why));

@@ -1,7 +1,9 @@
 //! Wills.
 
 use crate::client::{Client, Connect, connect};
-use crate::stage::{Stage, after};
+use crate::stage::{SOON, Stage, after};
+use std::path::Path;
+use tanglegate_broker::{Outcome, Stage as At};
 use tanglegate_core::{Access, Audience, Event, SubscriberId};
 
 async fn reader(stage: &Stage) -> Client {
@@ -111,13 +113,23 @@ async fn whoever_is_cut_leaves_no_will_and_whoever_is_taken_over_does() {
     reader.hears_nothing().await;
 }
 
-/// A gate with a plug that may publish and readers that may read.
-async fn stage_of_plug() -> (Stage, SubscriberId) {
-    let mut stage = Stage::new().await;
+/// The same, with a login of the reader's, and a store in a folder.
+async fn stored_stage_of_plug(folder: &Path) -> Stage {
+    let (mut stage, _) = permit_plug(Stage::stored_in(folder).await);
+    stage.register("ana");
+    stage
+}
+
+fn permit_plug(mut stage: Stage) -> (Stage, SubscriberId) {
     let plug = stage.register("plug");
     stage.give(Audience::Subscriber(plug), "#", Access::Write);
     stage.give_everyone("#", Access::Read);
     (stage, plug)
+}
+
+/// A gate with a plug that may publish and readers that may read.
+async fn stage_of_plug() -> (Stage, SubscriberId) {
+    permit_plug(Stage::new().await)
 }
 
 /// The plug, with a will that waits for 10 s and a session that is kept for so many.
@@ -224,4 +236,83 @@ async fn a_polite_client_takes_its_will_along_also_when_its_session_is_kept() {
     stage.hand.advance_to(after(100_000));
     stage.until("gone", |it| it.away_sessions == 0).await;
     reader.hears_nothing().await;
+}
+
+/// A reader whose session is kept.
+fn ana() -> Connect {
+    connect(5, "r").login("ana").kept(1_000_000)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_shuts_down_publishes_the_will_of_whoever_is_connected() {
+    // [MQTT-3.1.2-8]: the network connection is closed, and the client has not said goodbye.
+    for (version, kept) in [(5, 60), (5, 0), (4, 0)] {
+        let folder = tempfile::TempDir::new().unwrap();
+        let stage = stored_stage_of_plug(folder.path()).await;
+        let mut reader = ana().open(&stage).await;
+        reader.subscribe("status", 1).await;
+        lose_all(&stage, reader).await;
+        let ask = connect(version, "x").login("plug");
+        let ask = if kept == 0 { ask } else { ask.kept(kept) };
+        let _plug = ask.will("status", "lost", 1, false).open(&stage).await;
+        stage.gate.shutdown(SOON).await;
+
+        let stage = stored_stage_of_plug(folder.path()).await;
+        let mut reader = ana().resume(&stage).await;
+        let message = reader.message().await;
+        assert_eq!(message.payload, b"lost", "{version} {kept}");
+        reader.acknowledge(&message).await;
+        stage.hand.advance_to(after(100_000));
+        reader.hears_nothing().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_will_that_waits_survives_the_server_and_waits_on() {
+    // MQTT 5.0 §3.1.2.5: publication may be put off until the restart; [MQTT-3.1.3-9]
+    for comes_back in [false, true] {
+        let folder = tempfile::TempDir::new().unwrap();
+        let stage = stored_stage_of_plug(folder.path()).await;
+        let _plug = plug(60).open(&stage).await;
+        stage.gate.shutdown(SOON).await;
+
+        let stage = stored_stage_of_plug(folder.path()).await;
+        let mut reader = ana().open(&stage).await;
+        reader.subscribe("#", 0).await;
+        stage.hand.advance_to(after(9_999));
+        reader.hears_nothing().await;
+        if comes_back {
+            let _again = connect(5, "x").login("plug").kept(60).resume(&stage).await;
+            stage.hand.advance_to(after(50_000));
+            reader.hears_nothing().await;
+            continue;
+        }
+        stage.hand.advance_to(after(10_000));
+        assert_eq!(reader.payload().await, "lost");
+        stage.hand.advance_to(after(50_000));
+        reader.hears_nothing().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_keeps_nothing_publishes_all_wills_before_it_is_gone() {
+    // [MQTT-3.1.2-8]: with it, the sessions end.
+    let (stage, _) = stage_of_plug().await;
+    let away = plug(60).open(&stage).await;
+    lose_all(&stage, away).await;
+    let connected = connect(5, "y").login("plug").kept(60);
+    let _connected = connected
+        .delayed_will("status", "lost", 10)
+        .open(&stage)
+        .await;
+    let statistics = stage.gate.statistics_reader();
+    stage.gate.shutdown(SOON).await;
+    let decisions = statistics.read().decisions;
+    assert_eq!(decisions.count(At::Will, Outcome::Permitted), 2);
+}
+
+/// Loses the only client.
+async fn lose_all(stage: &Stage, client: Client) {
+    drop(client);
+    stage.until("away", |it| it.open_sessions == 0).await;
 }
