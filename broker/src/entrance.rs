@@ -2,26 +2,32 @@
 //! said anything.
 
 mod certificates;
+mod expiry;
 mod proxied;
 mod settings;
 
 pub use certificates::{CertificateName, ClientCertificates, TlsError, TlsSettings};
+pub(crate) use expiry::watch_certificates;
 pub use settings::{ListenerSettings, Transport};
 
 use crate::socket::Socket;
+use crate::statistics::{Counter, ListenerStatistics};
 use certificates::Certificates;
 pub(crate) use certificates::{NameError, Prepared};
 #[cfg(any(test, fuzzing))]
 pub(crate) use proxied::origin;
 use rustls::ServerConnection;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
+use tanglegate_core::Timestamp;
 use tokio::net::TcpStream;
 
 /// A listener, without its TCP socket.
 pub(crate) struct Entrance {
     settings: ListenerSettings,
     certificates: Option<Certificates>,
+    failed_tls: Counter,
+    failed_websocket: Counter,
 }
 
 impl Entrance {
@@ -36,6 +42,8 @@ impl Entrance {
         Ok(Self {
             certificates: certificates.transpose()?,
             settings,
+            failed_tls: Counter::default(),
+            failed_websocket: Counter::default(),
         })
     }
 
@@ -50,6 +58,36 @@ impl Entrance {
         if let Some(certificates) = &self.certificates {
             certificates.take_over(prepared);
         }
+    }
+
+    /// A client with another idea of TLS or WebSocket, a wrong certificate for example, is nobody's
+    /// fault; whoever looks for the reason finds it. Other ends of a connection are not counted.
+    pub(crate) fn note_failure(&self, error: &io::Error) {
+        if error.kind() != io::ErrorKind::InvalidData {
+            return;
+        }
+        tracing::debug!(listener = %self.settings.address, %error, "a client was not understood");
+        match error.get_ref() {
+            Some(it) if it.is::<rustls::Error>() => self.failed_tls.one(),
+            _ => self.failed_websocket.one(),
+        }
+    }
+
+    /// How it is; it listens at `address`.
+    pub(crate) fn statistics(&self, address: SocketAddr) -> ListenerStatistics {
+        let certificates = self.certificates.as_ref();
+        let speaks_frames = self.settings.transport == Transport::WebSocket;
+        ListenerStatistics {
+            address,
+            failed_tls: certificates.map(|_| self.failed_tls.read()),
+            failed_websocket: speaks_frames.then(|| self.failed_websocket.read()),
+            certificate_expires: certificates.map(Certificates::expires),
+        }
+    }
+
+    /// When the first of its certificates ends; `None` without TLS.
+    pub(crate) fn certificate_expires(&self) -> Option<Timestamp> {
+        self.certificates.as_ref().map(Certificates::expires)
     }
 
     /// Open connections, at most.

@@ -5,7 +5,7 @@ use crate::alarm::Alarm;
 use crate::budget::{Budget, Share};
 use crate::clock::Clock;
 use crate::door::Door;
-use crate::entrance::{Entrance, ListenerSettings, TlsError};
+use crate::entrance::{self, Entrance, ListenerSettings, TlsError};
 use crate::inquiry::Inquiry;
 use crate::keeper;
 use crate::limits::Limits;
@@ -195,6 +195,9 @@ impl Context {
             log: self.log.clone(),
             registry: Arc::clone(&self.registry),
             budgets: self.budgets.clone(),
+            view: self.view.clone(),
+            backlog: self.store.backlog(),
+            entrances: Arc::default(),
         }
     }
 
@@ -289,6 +292,11 @@ impl Gate {
             }));
         }
         working.extend(care_for_messages(&context));
+        let shown = opened.iter().map(|it| Arc::clone(&it.2)).collect();
+        working.push(tokio::spawn(entrance::watch_certificates(
+            shown,
+            context.clock.clone(),
+        )));
         let phase = context.phase.subscribe();
         let (mut addresses, mut entrances, mut listening) = (vec![], vec![], JoinSet::new());
         for (listener, address, entrance) in opened {
@@ -341,7 +349,11 @@ impl Gate {
     /// What the gate did, for whoever wants to look at any time.
     #[must_use]
     pub fn statistics_reader(&self) -> StatisticsReader {
-        self.context.statistics_reader()
+        let addresses = self.addresses.iter().copied();
+        StatisticsReader {
+            entrances: addresses.zip(self.entrances.iter().cloned()).collect(),
+            ..self.context.statistics_reader()
+        }
     }
 
     /// Says what the gate would say, for an operator who wants to know why.

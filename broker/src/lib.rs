@@ -61,5 +61,5 @@ pub use ipnet::IpNet;
 pub use limits::{ClientLimits, Limits};
 pub use memory::MemoryBound;
 pub use rate::Rate;
-pub use statistics::{Decisions, Outcome, Stage, Statistics, StatisticsReader};
+pub use statistics::{Decisions, ListenerStatistics, Outcome, Stage, Statistics, StatisticsReader};
 pub use store::{Safety, StoreError, StoreSettings};

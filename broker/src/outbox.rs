@@ -199,6 +199,12 @@ impl Queue {
         self.ready.cost() + self.line.bytes() + self.taken
     }
 
+    /// Messages that wait, and their bytes.
+    pub(crate) fn waiting(&self) -> (u64, u64) {
+        let messages = self.ready.messages() + self.line.len() as u64;
+        (messages, self.queued() as u64)
+    }
+
     /// Changes what is held for the client besides messages, if there is room for it. Less is
     /// always granted.
     #[must_use]

@@ -4,13 +4,18 @@ mod decisions;
 
 pub use decisions::{Decisions, Outcome, Stage};
 
+use crate::access::AccessView;
+use crate::entrance::Entrance;
 use crate::gate::Budgets;
 use crate::registry::Registry;
 use crate::retained::Retained;
 use crate::router::Log;
+use crate::store::Backlog;
 use decisions::DecisionCounters;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use tanglegate_core::Timestamp;
 
 macro_rules! counters {
     (
@@ -80,10 +85,18 @@ counters! {
         received_payload_bytes,
         /// Bytes received.
         received_bytes,
+        /// Other packets received, from the CONNECT on.
+        received_controls,
+        /// Their bytes, and those of what was no CONNECT where one had to be.
+        received_control_bytes,
         /// PUBLISH packets handed to sockets.
         sent_messages,
         /// Bytes handed to sockets.
         sent_bytes,
+        /// Other packets for clients that are in, counted when they are made.
+        sent_controls,
+        /// Their bytes.
+        sent_control_bytes,
         /// Messages handed to sockets that may have been taken at or after the end of the right they
         /// needed: the clock, read again after a socket took bytes, had reached the earliest end
         /// in them.
@@ -148,6 +161,18 @@ counters! {
         anonymous_bytes_bound,
         /// Most of those of which nobody knows yet who they are.
         opening_bytes_bound,
+        /// Messages that wait now for clients with a login.
+        known_waiting,
+        /// Their bytes, with what keeping them costs.
+        known_waiting_bytes,
+        /// Messages that wait now for clients without one.
+        anonymous_waiting,
+        /// Their bytes, with what keeping them costs.
+        anonymous_waiting_bytes,
+        /// Changes of sessions and retained messages that the store has still to write.
+        store_backlog,
+        /// Their bytes.
+        store_backlog_bytes,
         /// Bytes of published messages on their way to the shards now.
         log_bytes,
         /// Most of them: publishers wait beyond it.
@@ -163,10 +188,34 @@ pub struct StatisticsReader {
     pub(crate) log: Log,
     pub(crate) registry: Arc<Registry>,
     pub(crate) budgets: Budgets,
+    pub(crate) view: AccessView,
+    pub(crate) backlog: Backlog,
+    pub(crate) entrances: Arc<[(SocketAddr, Arc<Entrance>)]>,
+}
+
+/// How one listener is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListenerStatistics {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// TLS handshakes that failed since the start; `None` without TLS.
+    pub failed_tls: Option<u64>,
+    /// Requests for a WebSocket that failed, or what followed them before the CONNECT; `None`
+    /// without WebSocket.
+    pub failed_websocket: Option<u64>,
+    /// When the first of its certificates ends; `None` without TLS.
+    pub certificate_expires: Option<Timestamp>,
 }
 
 impl StatisticsReader {
-    /// What the gate did up to now.
+    /// How its listeners are, in the order of the settings.
+    #[must_use]
+    pub fn listeners(&self) -> Vec<ListenerStatistics> {
+        let listeners = self.entrances.iter();
+        listeners.map(|(at, it)| it.statistics(*at)).collect()
+    }
+
+    /// What the gate did up to now. It looks at every session for what waits for it.
     #[must_use]
     pub fn read(&self) -> Statistics {
         let mut read = self.counters.read();
@@ -183,6 +232,16 @@ impl StatisticsReader {
         let decisions = read.decisions;
         let (retained_messages, retained_bytes) = self.retained.size();
         let (log_bytes, log_bytes_bound) = self.log.fill();
+        let (mut known, mut anonymous) = ((0, 0), (0, 0));
+        for session in self.view.sessions() {
+            let (messages, bytes) = session.outbox.lock().waiting();
+            let kind = match session.subject {
+                Some(_) => &mut known,
+                None => &mut anonymous,
+            };
+            (kind.0, kind.1) = (kind.0 + messages, kind.1 + bytes);
+        }
+        let (store_backlog, store_backlog_bytes) = self.backlog.read();
         Statistics {
             denied_connects: decisions.denied(Stage::Connect),
             denied_subscribes: decisions.denied(Stage::Subscribe),
@@ -191,6 +250,12 @@ impl StatisticsReader {
             away_sessions: self.registry.away() as u64,
             retained_messages: retained_messages as u64,
             retained_bytes: retained_bytes as u64,
+            known_waiting: known.0,
+            known_waiting_bytes: known.1,
+            anonymous_waiting: anonymous.0,
+            anonymous_waiting_bytes: anonymous.1,
+            store_backlog: store_backlog as u64,
+            store_backlog_bytes: store_backlog_bytes as u64,
             known_bytes: self.budgets.known.taken() as u64,
             anonymous_bytes: self.budgets.anonymous.taken() as u64,
             opening_bytes: self.budgets.opening.taken() as u64,
@@ -237,7 +302,7 @@ impl Counter {
         self.less(1);
     }
 
-    /// Of an `open_*` counter only.
+    /// Of an `open_*` counter, or of what was counted too much just before.
     pub(crate) fn less(&self, count: u64) {
         self.0.fetch_sub(count, Ordering::Relaxed);
     }
@@ -247,7 +312,7 @@ impl Counter {
         self.0.fetch_max(value, Ordering::Relaxed);
     }
 
-    fn read(&self) -> u64 {
+    pub(crate) fn read(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }

@@ -37,7 +37,7 @@ use disk::Disk;
 use intake::{Intake, Life};
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 /// Bytes of memory that a store takes at most besides the messages, which it shares with those
 /// who wait for them: changes that wait to be written and are being written, and what the database
@@ -81,6 +81,18 @@ impl Mark {
 #[derive(Clone)]
 pub(crate) struct Store(Option<Arc<Handle>>);
 
+/// Tells how much a store has still to write, without keeping it open.
+#[derive(Clone)]
+pub(crate) struct Backlog(Option<Weak<Handle>>);
+
+impl Backlog {
+    /// Changes that are not written, and their bytes; none of a store that is closed.
+    pub(crate) fn read(&self) -> (usize, usize) {
+        let handle = self.0.as_ref().and_then(Weak::upgrade);
+        handle.map_or((0, 0), |it| it.0.backlog())
+    }
+}
+
 /// Closes the store when it is dropped.
 struct Handle(Arc<Intake>);
 
@@ -113,6 +125,11 @@ impl Store {
     /// False when nothing survives the server.
     pub(crate) fn is_durable(&self) -> bool {
         self.0.is_some()
+    }
+
+    /// Tells what it has still to write.
+    pub(crate) fn backlog(&self) -> Backlog {
+        Backlog(self.0.as_ref().map(Arc::downgrade))
     }
 
     /// Records a change. Never blocks, and may be called under locks. After the store has failed

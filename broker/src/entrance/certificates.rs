@@ -11,6 +11,7 @@ use rustls::{RootCertStore, ServerConfig};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use tanglegate_core::Timestamp;
 use x509_parser::extensions::GeneralName;
 
 /// The files that TLS is set up from.
@@ -114,14 +115,18 @@ pub(crate) enum NameError {
 }
 
 /// What new connections are served with.
-pub(crate) struct Prepared(Arc<ServerConfig>);
+pub(crate) struct Prepared {
+    config: Arc<ServerConfig>,
+    /// When the first of our certificates ends.
+    expires: Timestamp,
+}
 
 /// What one listener shows, and asks for.
 pub(super) struct Certificates {
     settings: TlsSettings,
     /// The application protocol that clients may ask for (RFC 7301).
     application: &'static [u8],
-    present: RwLock<Arc<ServerConfig>>,
+    present: RwLock<Prepared>,
 }
 
 impl Certificates {
@@ -129,11 +134,11 @@ impl Certificates {
         settings: TlsSettings,
         application: &'static [u8],
     ) -> Result<Self, TlsError> {
-        let Prepared(config) = prepare(&settings, application)?;
+        let prepared = prepare(&settings, application)?;
         Ok(Self {
             settings,
             application,
-            present: RwLock::new(config),
+            present: RwLock::new(prepared),
         })
     }
 
@@ -141,12 +146,17 @@ impl Certificates {
         prepare(&self.settings, self.application)
     }
 
-    pub(super) fn take_over(&self, Prepared(config): Prepared) {
-        *self.present.write() = config;
+    pub(super) fn take_over(&self, prepared: Prepared) {
+        *self.present.write() = prepared;
     }
 
     pub(super) fn present(&self) -> Arc<ServerConfig> {
-        Arc::clone(&self.present.read())
+        Arc::clone(&self.present.read().config)
+    }
+
+    /// When the first of our certificates ends.
+    pub(super) fn expires(&self) -> Timestamp {
+        self.present.read().expires
     }
 
     /// The user name in a certificate that was checked.
@@ -163,6 +173,7 @@ fn prepare(settings: &TlsSettings, application: &[u8]) -> Result<Prepared, TlsEr
         let (what, path) = ("a private key", settings.key.clone());
         TlsError::Unreadable { what, path, error }
     })?;
+    let expires = first_end(&chain);
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&[&TLS13, &TLS12])
@@ -183,7 +194,23 @@ fn prepare(settings: &TlsSettings, application: &[u8]) -> Result<Prepared, TlsEr
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
     }
-    Ok(Prepared(Arc::new(config)))
+    Ok(Prepared {
+        config: Arc::new(config),
+        expires,
+    })
+}
+
+/// When the first of these certificates ends, exclusively. One that cannot be read ends now: who
+/// looks at it sees that something is wrong.
+fn first_end(chain: &[CertificateDer<'_>]) -> Timestamp {
+    let end = |certificate: &CertificateDer<'_>| {
+        let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
+        let seconds = u64::try_from(parsed.validity().not_after.timestamp()).ok()?;
+        // The last second is still good (RFC 5280 §4.1.2.5).
+        Some(Timestamp((seconds + 1).saturating_mul(1_000)))
+    };
+    let ends = chain.iter().map(|it| end(it).unwrap_or(Timestamp(0)));
+    ends.min().unwrap_or(Timestamp::FOREVER)
 }
 
 fn verifier(

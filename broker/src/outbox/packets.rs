@@ -77,6 +77,8 @@ pub(crate) struct Packets {
     /// How many bytes behind that the socket has sealed into a piece that has not wholly left.
     sealed: usize,
     segments: VecDeque<Segment>,
+    /// Packets that are no messages, added since they were counted last, and their bytes.
+    controls: (u32, u32),
 }
 
 /// What [`Packets::next`] found.
@@ -159,8 +161,16 @@ impl Packets {
         let before = bytes.len();
         write(bytes);
         let added = bytes.len() - before;
+        let (mut at, mut count) = (before, 0);
+        while at < bytes.len() {
+            at += frame_length(&bytes[at..]);
+            count += 1;
+        }
         if added != 0 {
             debug_assert_ne!(bytes[before] >> 4, 3, "a PUBLISH needs a permit");
+            let length = u32::try_from(added).unwrap_or(u32::MAX);
+            self.controls.0 = self.controls.0.saturating_add(count);
+            self.controls.1 = self.controls.1.saturating_add(length);
             self.close(added, 0, NEVER, NEVER);
         }
     }
@@ -173,6 +183,18 @@ impl Packets {
         let added = bytes.len() - before;
         let Bounds { permit, expires } = bounds;
         self.close(added, 1, permit.until(), expires);
+    }
+
+    /// How many packets that are no messages were added since the last call, and their bytes.
+    pub(crate) fn take_controls(&mut self) -> (u64, u64) {
+        let (packets, bytes) = std::mem::take(&mut self.controls);
+        (packets.into(), bytes.into())
+    }
+
+    /// Messages in it.
+    pub(crate) fn messages(&self) -> u64 {
+        let messages = self.segments.iter().map(|it| u64::from(it.messages));
+        messages.sum()
     }
 
     fn open(&mut self) -> &mut Vec<u8> {

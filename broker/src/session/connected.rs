@@ -65,6 +65,8 @@ pub(super) struct Connection {
     pub(super) received: u64,
     /// Bytes of their payloads.
     pub(super) received_payload: u64,
+    /// How many other packets were read and not counted yet, and their bytes.
+    pub(super) received_controls: (u64, u64),
     /// Identifiers of QoS 2 messages that the client has not given free.
     pub(super) identifiers: usize,
     /// Bytes that are counted as held for this connection, at least [`UNCOUNTED`].
@@ -117,6 +119,7 @@ impl Connection {
             record: RecordWriter::default(),
             received: 0,
             received_payload: 0,
+            received_controls: (0, 0),
             identifiers,
             counted: UNCOUNTED,
         }
@@ -310,6 +313,9 @@ impl Connection {
         self.patience.wrote(bytes, !blocked);
         let counters = &self.attached.context.counters;
         counters.sent_bytes.add(bytes as u64);
+        let (controls, control_bytes) = self.writing.take_controls();
+        counters.sent_controls.add(controls);
+        counters.sent_control_bytes.add(control_bytes);
         let left = self.writing.len();
         self.gone += (before - left) as u64;
         self.unacknowledged.left(self.gone);

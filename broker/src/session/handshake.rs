@@ -20,7 +20,6 @@ use crate::wire::{
     cut, refuse_connect, refuse_level,
 };
 use std::future::poll_fn;
-use std::io;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -91,8 +90,10 @@ pub(super) async fn shake(
     let shaken = {
         let connect = async {
             let opened = entrance.open(&mut socket).await;
-            opened.inspect_err(unspoken).ok()?;
-            read_connect(&mut socket, &context, &mut share).await
+            opened
+                .inspect_err(|error| entrance.note_failure(error))
+                .ok()?;
+            read_connect(&mut socket, &entrance, &context, &mut share).await
         };
         let connect = tokio::time::timeout(context.limits.connect_within, connect);
         tokio::select! {
@@ -137,6 +138,7 @@ pub(super) async fn shake(
 /// or has been told.
 async fn read_connect(
     socket: &mut Socket,
+    entrance: &Entrance,
     context: &Context,
     share: &mut Share,
 ) -> Option<(ConnectRequest, Vec<u8>)> {
@@ -145,9 +147,12 @@ async fn read_connect(
     loop {
         let mut chunk = [0; 1_024];
         let read = socket.read(&mut chunk).await;
-        let new = read.inspect_err(unspoken).ok().filter(|it| *it > 0)?;
+        let read = read.inspect_err(|error| entrance.note_failure(error));
+        let new = read.ok().filter(|it| *it > 0)?;
         bytes.extend_from_slice(&chunk[..new]);
-        context.counters.received_bytes.add(new as u64);
+        let counters = &context.counters;
+        counters.received_bytes.add(new as u64);
+        counters.received_control_bytes.add(new as u64);
         if !share.hold(bytes.capacity()) {
             let (version, why) = (guess_version(&bytes), NoRoom::OPENING.to_string());
             context.counters.decided(Stage::Connect, Outcome::Limit);
@@ -180,6 +185,10 @@ async fn read_connect(
         return match read {
             Ok(request) => {
                 let rest = bytes.split_off(length);
+                context.counters.received_controls.one();
+                // Those are counted when they are looked at.
+                let counter = &context.counters.received_control_bytes;
+                counter.less(rest.len() as u64);
                 // It may hold a password.
                 zeroize::Zeroize::zeroize(&mut bytes);
                 Some((request, rest))
@@ -197,14 +206,6 @@ async fn read_connect(
                 None
             }
         };
-    }
-}
-
-/// A client with another idea of TLS or WebSocket, a wrong certificate for example, is nobody's
-/// fault; whoever looks for the reason finds it.
-fn unspoken(error: &io::Error) {
-    if error.kind() == io::ErrorKind::InvalidData {
-        tracing::debug!(%error, "a client was not understood");
     }
 }
 

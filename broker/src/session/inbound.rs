@@ -34,6 +34,9 @@ impl Connection {
             counters
                 .received_payload_bytes
                 .add(std::mem::take(&mut self.received_payload));
+            let (controls, bytes) = std::mem::take(&mut self.received_controls);
+            counters.received_controls.add(controls);
+            counters.received_control_bytes.add(bytes);
         }
         result
     }
@@ -70,7 +73,12 @@ impl Connection {
     }
 
     fn handle_packet(&mut self, frame: &Frame<'_>, now: Timestamp) -> Result<(), End> {
-        match frame.kind()? {
+        let kind = frame.kind()?;
+        if kind != PacketKind::Publish {
+            self.received_controls.0 += 1;
+            self.received_controls.1 += frame.whole.len() as u64;
+        }
+        match kind {
             PacketKind::Publish => {
                 self.received += 1;
                 self.handle_publish(frame, now)

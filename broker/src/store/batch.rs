@@ -45,6 +45,11 @@ impl Batch {
         self.bytes
     }
 
+    /// How many changes there are to write.
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
     /// Adds a change after all others.
     pub(super) fn add(&mut self, change: Change) {
         self.is_used = true;

@@ -45,6 +45,8 @@ struct State {
     waiting_for_written: Vec<Then>,
     /// Bytes of the batch that is being written.
     being_written: usize,
+    /// How many changes those are.
+    changes_being_written: usize,
     writer_sleeps: bool,
     /// Nothing is written any more after what is recorded now.
     closing: bool,
@@ -71,6 +73,7 @@ impl Intake {
                 waiting: vec![],
                 waiting_for_written: vec![],
                 being_written: 0,
+                changes_being_written: 0,
                 writer_sleeps: false,
                 closing: false,
                 stopped: false,
@@ -148,6 +151,15 @@ impl Intake {
         }
     }
 
+    /// Changes that are not written, and their bytes.
+    pub(super) fn backlog(&self) -> (usize, usize) {
+        let state = self.state.lock();
+        (
+            state.open.len() + state.changes_being_written,
+            state.open.bytes() + state.being_written,
+        )
+    }
+
     /// Asks the writer to write what was recorded and stop.
     pub(super) fn close(&self) {
         self.state.lock().closing = true;
@@ -174,6 +186,7 @@ impl Intake {
         let batch = std::mem::replace(&mut state.open, next);
         state.waiting_for_written = std::mem::take(&mut state.waiting);
         state.being_written = batch.bytes();
+        state.changes_being_written = batch.len();
         Some(batch)
     }
 
@@ -181,7 +194,7 @@ impl Intake {
     pub(super) fn written(&self, number: u64) {
         let mut state = self.state.lock();
         self.written.store(number, Ordering::Release);
-        state.being_written = 0;
+        (state.being_written, state.changes_being_written) = (0, 0);
         let waiting = std::mem::take(&mut state.waiting_for_written);
         drop(state);
         self.room.notify_waiters();

@@ -1,6 +1,5 @@
 //! The statistics on `$SYS/broker/…`, by the names that dashboards know from Mosquitto
-//! (mosquitto(8)). What this server does not count has no topic: heap sizes, bytes of PUBLISH
-//! packets sent.
+//! (mosquitto(8)). What this server does not count has no topic, like heap sizes.
 
 use super::load::Load;
 use crate::statistics::Statistics;
@@ -25,36 +24,68 @@ pub(crate) struct Report {
 type Named = (&'static str, fn(&Statistics) -> u64);
 
 /// Counters whose moving averages are told, below `load/`.
-const LOADS: [Named; 7] = [
+const LOADS: [Named; 9] = [
     ("connections", |it| it.sessions + it.denied_connects),
     ("sockets", |it| it.connections),
     ("bytes/received", |it| it.received_bytes),
     ("bytes/sent", |it| it.sent_bytes),
+    ("messages/received", packets_received),
+    ("messages/sent", packets_sent),
     ("publish/received", |it| it.received_messages),
     ("publish/sent", |it| it.sent_messages),
     ("publish/dropped", dropped),
 ];
 
 /// Numbers that are told as they are.
-const NUMBERS: [Named; 17] = [
+const NUMBERS: [Named; 24] = [
     ("clients/total", |it| it.open_sessions + it.away_sessions),
     ("clients/connected", |it| it.open_sessions),
     ("clients/active", |it| it.open_sessions),
     ("clients/disconnected", |it| it.away_sessions),
     ("clients/inactive", |it| it.away_sessions),
     ("clients/expired", |it| it.expired_sessions),
+    ("messages/received", packets_received),
+    ("messages/sent", packets_sent),
     ("messages/publish/received", |it| it.received_messages),
     ("messages/publish/sent", |it| it.sent_messages),
     ("messages/publish/dropped", dropped),
-    ("messages/stored", |it| it.retained_messages),
-    ("store/messages/count", |it| it.retained_messages),
-    ("store/messages/bytes", |it| it.retained_bytes),
+    ("publish/messages/received", |it| it.received_messages),
+    ("publish/messages/sent", |it| it.sent_messages),
+    ("publish/messages/dropped", dropped),
+    ("messages/stored", stored),
+    ("store/messages/count", stored),
+    ("store/messages/bytes", |it| {
+        it.retained_bytes + it.known_waiting_bytes + it.anonymous_waiting_bytes
+    }),
     ("bytes/received", |it| it.received_bytes),
     ("bytes/sent", |it| it.sent_bytes),
-    ("publish/bytes/received", |it| it.received_payload_bytes),
+    ("publish/bytes/received", |it| {
+        it.received_bytes.saturating_sub(it.received_control_bytes)
+    }),
+    ("publish/bytes/sent", |it| {
+        it.sent_bytes.saturating_sub(it.sent_control_bytes)
+    }),
     ("subscriptions/count", |it| it.open_subscriptions),
+    ("shared_subscriptions/count", |it| {
+        it.open_shared_subscriptions
+    }),
     ("retained messages/count", |it| it.retained_messages),
 ];
+
+/// MQTT packets of all kinds.
+fn packets_received(it: &Statistics) -> u64 {
+    it.received_messages + it.received_controls
+}
+
+/// MQTT packets of all kinds.
+fn packets_sent(it: &Statistics) -> u64 {
+    it.sent_messages + it.sent_controls
+}
+
+/// Messages that are kept: retained, or queued for clients.
+fn stored(it: &Statistics) -> u64 {
+    it.retained_messages + it.known_waiting + it.anonymous_waiting
+}
 
 /// Messages that did not reach a reader who had a right to them.
 fn dropped(it: &Statistics) -> u64 {

@@ -21,7 +21,12 @@ pub(crate) async fn tell(context: &Context, statistics: StatisticsReader, interv
         ticks.tick().await;
         let now = context.clock.now();
         let mut record = RecordWriter::default();
-        for (topic, value) in report.news(now, &statistics.read()) {
+        // Where it keeps nobody waiting: it looks at every session.
+        let reader = statistics.clone();
+        let Ok(read) = tokio::task::spawn_blocking(move || reader.read()).await else {
+            return;
+        };
+        for (topic, value) in report.news(now, &read) {
             let message = Message {
                 qos: 0,
                 retain: true,

@@ -51,6 +51,13 @@ impl Authority {
         self.certify("server", params);
     }
 
+    /// Makes it anew, to end at the beginning of that day.
+    pub(crate) fn certify_server_until(&self, year: i32, month: u8, day: u8) {
+        let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        params.not_after = rcgen::date_time_ymd(year, month, day);
+        self.certify("server", params);
+    }
+
     /// Makes files `<name>.pem` and `<name>.key` for the client of that common name, whose
     /// alternative names are `names`.
     pub(crate) fn certify_client(&self, name: &str, names: &[&str]) {

@@ -8,6 +8,7 @@ mod wire;
 mod connecting;
 mod exactly_once;
 mod floods;
+mod handshakes;
 mod interoperability;
 mod leases;
 mod limits;

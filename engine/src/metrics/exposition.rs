@@ -3,13 +3,13 @@
 use crate::ledger::{FollowState, FollowStatus};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelValue, EncodeMetric};
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::{MetricType, TypedMetric as _};
 use prometheus_client::registry::Registry;
 use std::fmt;
-use tanglegate_broker::{Outcome, Statistics};
+use tanglegate_broker::{ListenerStatistics, Outcome, Statistics};
 use tanglegate_core::Timestamp;
 
 /// What the text is.
@@ -19,6 +19,8 @@ pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0
 #[derive(Debug, Clone)]
 pub(super) struct Snapshot {
     pub(super) statistics: Statistics,
+    /// In the order of the configuration.
+    pub(super) listeners: Vec<ListenerStatistics>,
     /// Last event in the access table; 0 before the first.
     pub(super) position: u64,
     pub(super) stale: bool,
@@ -45,7 +47,9 @@ impl Collector for Snapshot {
         clients(&mut page, &self.statistics)?;
         messages(&mut page, &self.statistics)?;
         decisions(&mut page, &self.statistics)?;
+        waiting(&mut page, &self.statistics)?;
         held(&mut page, &self.statistics)?;
+        handshakes(&mut page, &self.listeners)?;
         stores(&mut page, &self.statistics)
     }
 }
@@ -167,6 +171,44 @@ fn decisions(page: &mut Page<'_>, it: &Statistics) -> fmt::Result {
     page.counters("denials", help, denials)
 }
 
+fn handshakes(page: &mut Page<'_>, listeners: &[ListenerStatistics]) -> fmt::Result {
+    let (mut failed, mut ends) = (vec![], vec![]);
+    for it in listeners {
+        let at = it.address.to_string();
+        for (layer, count) in [("tls", it.failed_tls), ("websocket", it.failed_websocket)] {
+            let labels = [("listener", at.clone()), ("layer", layer.to_owned())];
+            failed.extend(count.map(|count| (labels, count)));
+        }
+        if let Some(end) = it.certificate_expires {
+            ends.push(([("listener", at)], end.0 / 1_000));
+        }
+    }
+    let help = "Clients that were not understood before their CONNECT: failed TLS handshakes, and \
+                requests for a WebSocket that were none";
+    page.counters("handshakes_failed", help, failed)?;
+    let help = "When the first certificate that the listener shows ends, in Unix time";
+    page.gauges("certificate_expires_seconds", help, ends)
+}
+
+fn waiting(page: &mut Page<'_>, it: &Statistics) -> fmt::Result {
+    let of = |known, anonymous| {
+        [
+            ([("clients", "known")], known),
+            ([("clients", "anonymous")], anonymous),
+        ]
+    };
+    let help = "Messages that wait for clients, connected or away";
+    let now = of(it.known_waiting, it.anonymous_waiting);
+    page.gauges("waiting_messages", help, now)?;
+    let help = "Bytes of messages that wait for clients, with what keeping them costs";
+    let now = of(it.known_waiting_bytes, it.anonymous_waiting_bytes);
+    page.gauges("waiting_bytes", help, now)?;
+    let help = "Changes of sessions and retained messages that the store has still to write";
+    page.gauge("store_backlog_changes", help, it.store_backlog)?;
+    let help = "Bytes of these changes; publishers wait beyond 8 MB";
+    page.gauge("store_backlog_bytes", help, it.store_backlog_bytes)
+}
+
 fn held(page: &mut Page<'_>, it: &Statistics) -> fmt::Result {
     let of = |known, anonymous, opening| {
         [
@@ -235,32 +277,32 @@ impl Page<'_> {
         counter.encode(encoder?)
     }
 
-    fn gauges<const N: usize>(
+    fn gauges<const N: usize, V: EncodeLabelValue>(
         &mut self,
         name: &str,
         help: &str,
-        values: impl IntoIterator<Item = ([(&'static str, &'static str); N], u64)>,
+        values: impl IntoIterator<Item = ([(&'static str, V); N], u64)>,
     ) -> fmt::Result {
         let kind = ConstGauge::<u64>::TYPE;
         self.family(name, help, kind, values, ConstGauge::new)
     }
 
-    fn counters<const N: usize>(
+    fn counters<const N: usize, V: EncodeLabelValue>(
         &mut self,
         name: &str,
         help: &str,
-        values: impl IntoIterator<Item = ([(&'static str, &'static str); N], u64)>,
+        values: impl IntoIterator<Item = ([(&'static str, V); N], u64)>,
     ) -> fmt::Result {
         let kind = ConstCounter::<u64>::TYPE;
         self.family(name, help, kind, values, ConstCounter::new)
     }
 
-    fn family<const N: usize, M: EncodeMetric>(
+    fn family<const N: usize, V: EncodeLabelValue, M: EncodeMetric>(
         &mut self,
         name: &str,
         help: &str,
         kind: MetricType,
-        values: impl IntoIterator<Item = ([(&'static str, &'static str); N], u64)>,
+        values: impl IntoIterator<Item = ([(&'static str, V); N], u64)>,
         metric: impl Fn(u64) -> M,
     ) -> fmt::Result {
         let mut encoder = self.0.encode_descriptor(name, help, None, kind)?;
@@ -282,6 +324,12 @@ mod tests {
                 sent_messages: 1_u64 << 60,
                 ..Statistics::default()
             },
+            listeners: vec![ListenerStatistics {
+                address: ([127, 0, 0, 1], 8883).into(),
+                failed_tls: Some(4),
+                failed_websocket: None,
+                certificate_expires: Some(Timestamp(1_800_000_000_999)),
+            }],
             position: 7,
             stale: true,
             database_up: false,
@@ -304,6 +352,9 @@ mod tests {
             "tanglegate_start_time_seconds 1.5",
             "tanglegate_denials_total{stage=\"publish\",reason=\"reserved\"} 0",
             "tanglegate_permits_total{stage=\"deliver\"} 0",
+            "tanglegate_waiting_messages{clients=\"known\"} 0",
+            "tanglegate_handshakes_failed_total{listener=\"127.0.0.1:8883\",layer=\"tls\"} 4",
+            "tanglegate_certificate_expires_seconds{listener=\"127.0.0.1:8883\"} 1800000000",
             "# EOF",
         ] {
             assert!(lines.contains(&line), "{line} is not in\n{text}");

@@ -60,6 +60,7 @@ impl Sources {
     fn read(&self) -> Snapshot {
         Snapshot {
             statistics: self.statistics.read(),
+            listeners: self.statistics.listeners(),
             position: self.view.as_of().map_or(0, |it| it.0),
             stale: self.view.is_stale(),
             database_up: self.database.is_up(),
@@ -109,7 +110,9 @@ impl Drop for MetricsServer {
 }
 
 async fn metrics(State(sources): State<Arc<Sources>>) -> Response {
-    match sources.read().to_text() {
+    // Where it keeps nobody waiting: it looks at every session.
+    let read = tokio::task::spawn_blocking(move || sources.read().to_text());
+    match read.await.unwrap_or(Err(std::fmt::Error)) {
         Ok(text) => ([(header::CONTENT_TYPE, exposition::CONTENT_TYPE)], text).into_response(),
         Err(error) => {
             let why = format!("the metrics cannot be written: {error}");

@@ -1,0 +1,119 @@
+//! What happens before MQTT is spoken, and how the operator sees it.
+
+use crate::authority::Authority;
+use crate::client::connect;
+use crate::stage::{SOON, Stage};
+use std::net::SocketAddr;
+use tanglegate_broker::{Limits, ListenerSettings, Transport};
+use tanglegate_core::Timestamp;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+fn listener() -> ListenerSettings {
+    ListenerSettings::new(([127, 0, 0, 1], 0).into())
+}
+
+/// Sends `bytes`, and waits for the end of the connection.
+async fn say(address: SocketAddr, bytes: &[u8]) {
+    let mut stream = TcpStream::connect(address).await.expect("it listens");
+    let _ = stream.write_all(bytes).await;
+    let mut answer = vec![];
+    let end = tokio::time::timeout(SOON, stream.read_to_end(&mut answer)).await;
+    let _ = end.expect("the connection ends");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn failed_handshakes_are_counted_by_listener_and_layer() {
+    let authority = Authority::new();
+    let plain = ListenerSettings {
+        anonymous: true,
+        ..listener()
+    };
+    let tls = ListenerSettings {
+        tls: Some(authority.tls(None)),
+        ..listener()
+    };
+    let web = ListenerSettings {
+        transport: Transport::WebSocket,
+        ..listener()
+    };
+    let stage = Stage::listening(Limits::default(), vec![plain, tls, web]).await;
+    let &[plain, tls, web] = stage.gate.local_addrs() else {
+        panic!("three listeners");
+    };
+    let get = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+    say(plain, get).await;
+    say(tls, get).await;
+    say(web, b"\x16\x03\x01\x00\x05hello\r\n\r\n").await;
+    say(web, get).await;
+    // Whoever only knocks has not failed at anything.
+    for address in [plain, tls, web] {
+        drop(TcpStream::connect(address).await.expect("it listens"));
+    }
+    let told = stage.gate.statistics_reader().listeners();
+    let counts: Vec<_> = told
+        .iter()
+        .map(|it| (it.failed_tls, it.failed_websocket))
+        .collect();
+    assert_eq!(counts, [(None, None), (Some(1), None), (None, Some(2))]);
+    let addresses: Vec<_> = told.iter().map(|it| it.address).collect();
+    assert_eq!(addresses, [plain, tls, web]);
+    let ends: Vec<_> = told.iter().map(|it| it.certificate_expires).collect();
+    assert!(
+        matches!(ends[..], [None, Some(end), None] if end > Timestamp(0)),
+        "{ends:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_of_a_certificate_is_known_and_follows_a_new_one() {
+    let authority = Authority::new();
+    authority.certify_server_until(2_030, 5, 7);
+    let tls = ListenerSettings {
+        tls: Some(authority.tls(None)),
+        ..listener()
+    };
+    let stage = Stage::listening(Limits::default(), vec![tls]).await;
+    let expires = || {
+        let told = stage.gate.statistics_reader().listeners();
+        told[0]
+            .certificate_expires
+            .expect("a certificate")
+            .to_string()
+    };
+    assert_eq!(expires(), "2030-05-07T00:00:01Z");
+    authority.certify_server_until(2_031, 1, 1);
+    stage.gate.reload_certificates().expect("a certificate");
+    assert_eq!(expires(), "2031-01-01T00:00:01Z");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn packets_of_all_kinds_are_counted_and_what_waits_is_known() {
+    let mut stage = Stage::new().await;
+    stage.give_everyone("#", tanglegate_core::Access::ReadWrite);
+    stage.register("ana");
+    let mut reader = connect(5, "r").login("ana").kept(100).open(&stage).await;
+    reader.subscribe("t", 1).await;
+    drop(reader);
+    stage.until("away", |it| it.away_sessions == 1).await;
+    let mut publisher = connect(4, "p").open(&stage).await;
+    for _ in 0..3 {
+        publisher.publish_safely("t", "waits").await;
+    }
+    publisher.ping().await;
+    stage.until("queued", |it| it.known_waiting == 3).await;
+    let now = stage.statistics();
+    assert!(now.known_waiting_bytes > 3 * 5 && now.anonymous_waiting == 0);
+    // CONNECT twice, SUBSCRIBE, PINGREQ; CONNACK twice, SUBACK, three PUBACK, PINGRESP.
+    assert_eq!((now.received_messages, now.received_controls), (3, 4));
+    assert_eq!((now.sent_messages, now.sent_controls), (0, 7));
+    let published = now.received_bytes - now.received_control_bytes;
+    assert_eq!(published, 3 * (2 + 3 + 2 + 5));
+    assert_eq!(now.sent_bytes, now.sent_control_bytes);
+    let mut reader = connect(5, "r").login("ana").kept(100).resume(&stage).await;
+    for _ in 0..3 {
+        let message = reader.message().await;
+        reader.acknowledge(&message).await;
+    }
+    stage.until("handed over", |it| it.known_waiting == 0).await;
+}
