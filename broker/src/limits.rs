@@ -102,7 +102,7 @@ pub struct ClientLimits {
     /// Longest keep-alive, if there is one. A 5.0 client that asks for more, or for none, is told
     /// to keep this one; 3.1.1 cannot announce it, and only replaces none by this one.
     pub keep_alive: Option<Duration>,
-    /// Topic aliases that the client may set.
+    /// Topic aliases at the same time, each way. To the client, no more than it takes.
     pub topic_aliases: u16,
     /// Length of a client identifier in bytes.
     pub client_id_bytes: usize,

@@ -1,5 +1,6 @@
 //! What waits for one client. Shards fill it, the connection empties it.
 
+mod aliases;
 mod held;
 mod line;
 #[cfg(test)]
@@ -9,6 +10,7 @@ mod queued;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use aliases::{OwnAliases, Progress};
 pub(crate) use held::{Held, IDENTIFIER, subscription_cost};
 pub(crate) use line::Keep;
 pub(crate) use packets::{Bounds, Dropped, HandedOver, Next, POOL_MEMORY, Packets};

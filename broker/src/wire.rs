@@ -20,10 +20,10 @@ pub(crate) use answer::{
 };
 pub(crate) use connect::{ConnectError, ConnectRequest, LoginRequest, WillRequest};
 pub(crate) use fault::Fault;
-pub(crate) use frame::{Frame, PacketKind, cut, frame_length, put_length, put_text};
+pub(crate) use frame::{Frame, PacketKind, cut, frame_length, packet_length, put_length, put_text};
 pub(crate) use properties::PublishProperties;
 pub(crate) use publish::{
-    Delivery, Publish, packet_id_of, patch_expiry, put_plain, take_plain, topic_of,
+    Delivery, Publish, PublishHead, packet_id_of, patch_expiry, put_plain, take_plain, topic_of,
 };
 pub(crate) use reason::Reason;
 pub(crate) use subscribe::{

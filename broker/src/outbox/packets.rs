@@ -75,7 +75,7 @@ pub(crate) struct Packets {
     /// How much of it was handed over.
     part: usize,
     /// How many bytes behind that the socket has sealed into a piece that has not wholly left.
-    sealed: usize,
+    sealed: Option<usize>,
     segments: VecDeque<Segment>,
     /// Packets that are no messages, added since they were counted last, and their bytes.
     controls: (u32, u32),
@@ -146,6 +146,14 @@ impl Packets {
     pub(crate) fn cost(&self) -> usize {
         let more = self.segments.len().saturating_sub(1);
         self.len() + more * size_of::<Segment>()
+    }
+
+    /// Bytes left of a packet that was handed over in part; 0 when none was.
+    pub(crate) fn begun(&self) -> usize {
+        match self.part {
+            0 => 0,
+            part => frame_length(&self.bytes[self.start..]) - part,
+        }
     }
 
     /// Adds whole packets, `messages` of them PUBLISH packets.
@@ -232,7 +240,7 @@ impl Packets {
         version: Version,
         dropped: &mut Dropped,
     ) -> Next<'_> {
-        if self.sealed != 0 {
+        if self.sealed.is_some() {
             return if self.sealed_may_leave(now) {
                 Next::Sealed
             } else {
@@ -269,7 +277,7 @@ impl Packets {
     /// True while the rights of all packets in the sealed piece run. Whether they expire does not
     /// count: they are begun.
     fn sealed_may_leave(&self, now: Timestamp) -> bool {
-        let mut left = self.part + self.sealed;
+        let mut left = self.part + self.sealed.unwrap_or(0);
         for segment in &self.segments {
             if now >= segment.until {
                 return false;
@@ -284,14 +292,14 @@ impl Packets {
 
     /// Tells that the socket has sealed the next `count` bytes, and not sent them wholly.
     pub(crate) fn seal(&mut self, count: usize) {
-        debug_assert_eq!(self.sealed, 0, "one piece at a time");
-        self.sealed = count;
+        debug_assert_eq!(self.sealed, None, "one piece at a time");
+        self.sealed = Some(count);
     }
 
     /// Tells that the sealed piece has left; returns how many bytes it had, and the messages
     /// that are thereby complete.
     pub(crate) fn unseal(&mut self) -> (usize, HandedOver) {
-        let count = std::mem::take(&mut self.sealed);
+        let count = self.sealed.take().unwrap_or(0);
         (count, self.handed_over(count))
     }
 
@@ -375,7 +383,7 @@ impl Packets {
 
     /// Forgets every packet that was not begun.
     pub(crate) fn keep_begun(&mut self) {
-        let begun = self.start + self.part + self.sealed;
+        let begun = self.start + self.part + self.sealed.unwrap_or(0);
         let mut end = self.start;
         for mut segment in std::mem::take(&mut self.segments) {
             let (from, behind) = (end, end + segment.bytes);
@@ -398,7 +406,7 @@ impl Packets {
     /// Gives the memory back; there is nothing left in it.
     fn release(&mut self) {
         debug_assert!(self.segments.is_empty());
-        (self.start, self.part, self.sealed) = (0, 0, 0);
+        (self.start, self.part, self.sealed) = (0, 0, None);
         if self.segments.capacity() > 64 {
             self.segments = VecDeque::new();
         }

@@ -9,7 +9,9 @@ use super::publishing::{Aliases, Permits, Unacknowledged};
 use super::replay::Replay;
 use super::{Handle, Order};
 use crate::limits::ClientLimits;
-use crate::outbox::{Dropped, HandedOver, Next, Packets, Terms as PacketTerms};
+use crate::outbox::{
+    Dropped, HandedOver, Next, OwnAliases, Packets, Progress, Terms as PacketTerms,
+};
 use crate::passing::Waiting;
 use crate::permit::ReadRight;
 use crate::record::RecordWriter;
@@ -49,6 +51,8 @@ pub(super) struct Connection {
     pub(super) answers: usize,
     /// Bytes that have left `writing` so far.
     gone: u64,
+    /// Aliases that the gate sets; `None` where the client takes none.
+    pub(super) own_aliases: Option<Box<OwnAliases>>,
     pub(super) rights: Rights,
     rights_version: u64,
     pub(super) permits: Permits,
@@ -77,6 +81,8 @@ pub(super) struct Connection {
 pub(super) struct Terms {
     pub(super) version: Version,
     pub(super) packet_bytes: u32,
+    /// How many topic aliases the gate may set.
+    pub(super) topic_aliases: u16,
     pub(super) explains: bool,
     pub(super) keep_alive: Option<Duration>,
     /// What the client sent after its CONNECT.
@@ -97,16 +103,22 @@ impl Connection {
         let limits = attached.context.limits.of(attached.handle.subject);
         let patience = Patience::new(terms.keep_alive, limits, Instant::now());
         let identifiers = attached.handle.received.lock().len();
+        let packet_bytes = terms.packet_bytes as usize;
+        let own_aliases = match terms.topic_aliases {
+            0 => None, // [MQTT-3.1.2-27]
+            most => Some(Box::new(OwnAliases::new(most, packet_bytes))),
+        };
         Self {
             socket,
             attached,
             version: terms.version,
-            packet_bytes: terms.packet_bytes as usize,
+            packet_bytes,
             explains: terms.explains,
             partial: terms.rest,
             writing: Packets::default(),
             answers: 0,
             gone: 0,
+            own_aliases,
             rights: Rights::none(),
             rights_version: 0,
             permits: Permits::default(),
@@ -326,21 +338,30 @@ impl Connection {
     }
 
     fn hand_over(&mut self, now: Timestamp, dropped: &mut Dropped) -> Result<Gone, End> {
+        let (socket, own_aliases) = (&mut self.socket, self.own_aliases.as_deref_mut());
+        let begun = own_aliases.as_ref().map_or(0, |_| self.writing.begun());
         let (bytes, complete, blocked) = match self.writing.next(now, self.version, dropped) {
             Next::Empty => (0, HandedOver::NOTHING, false),
             Next::Cut => return Err(End::HalfSent),
-            Next::Bytes(bytes) => {
-                let handed = self.socket.try_write(bytes).map_err(|_| End::Lost)?;
-                let complete = self.writing.handed_over(handed.left);
-                self.writing.seal(handed.sealed);
-                (handed.left, complete, handed.blocked)
+            Next::Bytes(queued) => {
+                let mut write = |bytes: &[u8]| socket.try_write(bytes).map_err(|_| End::Lost);
+                let progress = match own_aliases {
+                    Some(aliases) => aliases.hand_over(queued, begun, write)?,
+                    None => Progress::from(write(queued)?),
+                };
+                let complete = self.writing.handed_over(progress.left);
+                if let Some(sealed) = progress.sealed {
+                    self.writing.seal(sealed);
+                }
+                (progress.sent, complete, progress.blocked)
             }
             Next::Sealed => {
-                if !self.socket.try_send_sealed().map_err(|_| End::Lost)? {
+                if !socket.try_send_sealed().map_err(|_| End::Lost)? {
                     (0, HandedOver::NOTHING, true)
                 } else {
                     let (bytes, complete) = self.writing.unseal();
-                    (bytes, complete, false)
+                    let sent = own_aliases.map_or(bytes, OwnAliases::unseal);
+                    (sent, complete, false)
                 }
             }
         };

@@ -317,6 +317,7 @@ async fn admit(
     let terms = Terms {
         version: request.version,
         packet_bytes: request.packet_bytes,
+        topic_aliases: request.topic_aliases.min(limits.topic_aliases),
         explains: request.problem_information,
         keep_alive,
         rest,

@@ -9,7 +9,9 @@ impl Connection {
     pub(super) fn holding(&self) -> usize {
         let packets = self.partial.capacity() + self.record.cost();
         let answers = self.answers + self.acks.cost() + self.me.cost();
-        let known = self.aliases.cost() + self.permits.cost() + self.identifiers * IDENTIFIER;
+        let own_aliases = self.own_aliases.as_ref().map_or(0, |it| it.cost());
+        let known =
+            own_aliases + self.aliases.cost() + self.permits.cost() + self.identifiers * IDENTIFIER;
         packets + answers + known
     }
 

@@ -24,6 +24,8 @@ pub(crate) struct ConnectRequest {
     pub(crate) receive_maximum: NonZero<u16>,
     /// The largest packet that the client takes, in bytes.
     pub(crate) packet_bytes: u32,
+    /// How many topic aliases the client takes (MQTT 5.0 §3.1.2.11.5).
+    pub(crate) topic_aliases: u16,
     /// False when the client does not want reason strings.
     pub(crate) problem_information: bool,
     /// True when the client wants an exchange of AUTH packets.
@@ -119,6 +121,7 @@ impl ConnectRequest {
             session_expiry: 0,
             receive_maximum: NonZero::<u16>::MAX,
             packet_bytes: u32::MAX,
+            topic_aliases: 0,
             problem_information: false,
             extended_authentication: false,
         })
@@ -137,6 +140,7 @@ impl ConnectRequest {
             session_expiry: 0,
             receive_maximum: NonZero::<u16>::MAX,
             packet_bytes: u32::MAX,
+            topic_aliases: 0,
             problem_information: true,
             extended_authentication: false,
         };
@@ -170,13 +174,14 @@ impl ConnectRequest {
                         return Err(Fault::Protocol("the maximum packet size is 0"));
                     }
                 }
+                Property::TopicAliasMaximum(it) => self.topic_aliases = it.val(),
                 Property::RequestProblemInformation(it) => {
                     self.problem_information = it.val() != 0;
                 }
                 Property::AuthenticationMethod(_) | Property::AuthenticationData(_) => {
                     self.extended_authentication = true;
                 }
-                // Aliases to the client and response information are ours to leave out.
+                // Response information is ours to leave out.
                 _ => {}
             }
         }

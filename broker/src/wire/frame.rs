@@ -76,14 +76,20 @@ pub(crate) fn cut(bytes: &[u8], limit: u32) -> Result<Option<Frame<'_>>, Fault> 
 
 /// Length of the packet that `bytes` start with. Of packets that we wrote ourselves only.
 pub(crate) fn frame_length(bytes: &[u8]) -> usize {
-    match header(bytes) {
-        Ok(Some((header, length))) => header + length,
-        _ => unreachable!("the gate queues whole packets"),
+    match packet_length(bytes) {
+        Some(length) => length,
+        None => unreachable!("the gate queues whole packets"),
     }
 }
 
+/// The same; `None` when it is not said in as few bytes.
+pub(crate) fn packet_length(bytes: &[u8]) -> Option<usize> {
+    let (header, length) = header(bytes).ok()??;
+    Some(header + length)
+}
+
 /// Length of the fixed header, and of what follows it.
-fn header(bytes: &[u8]) -> Result<Option<(usize, usize)>, Fault> {
+pub(super) fn header(bytes: &[u8]) -> Result<Option<(usize, usize)>, Fault> {
     let mut length = 0;
     for (index, byte) in bytes.iter().skip(1).take(4).enumerate() {
         length |= usize::from(byte & 0x7F) << (7 * index);

@@ -9,7 +9,7 @@ pub(super) const MESSAGE_EXPIRY: u8 = 0x02;
 const CONTENT_TYPE: u8 = 0x03;
 const RESPONSE_TOPIC: u8 = 0x08;
 const CORRELATION_DATA: u8 = 0x09;
-const TOPIC_ALIAS: u8 = 0x23;
+pub(super) const TOPIC_ALIAS: u8 = 0x23;
 const USER_PROPERTY: u8 = 0x26;
 
 /// What a publisher's properties say.

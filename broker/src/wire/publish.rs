@@ -1,14 +1,16 @@
 //! PUBLISH (MQTT 5.0 §3.3). The *plain* form is the 3.1.1 packet with QoS 0 and no flags: most
 //! readers get exactly its bytes, and all other forms are made from it.
 
-use super::frame::{length_size, take_binary};
-use super::properties::{MESSAGE_EXPIRY, take_properties};
+use super::frame::{header, length_size, take_binary, take_length};
+use super::properties::{MESSAGE_EXPIRY, TOPIC_ALIAS, take_properties};
 use super::{Fault, Frame, Version, frame_length, put_length};
 
 const PLAIN: u8 = 0x30;
 const RETAIN: u8 = 0x01;
 const QOS: u8 = 0x06;
 const DUPLICATE: u8 = 0x08;
+/// Bytes of a topic alias among the properties.
+const ALIAS: usize = 3;
 
 /// A message as its publisher sent it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -216,6 +218,74 @@ fn after_topic(frame: &[u8]) -> usize {
     let body = frame.len() - body_length(frame);
     let topic = usize::from(u16::from_be_bytes([frame[body], frame[body + 1]]));
     body + 2 + topic
+}
+
+/// Everything before the properties of a PUBLISH of 5.0 that the gate wrote. What follows it is
+/// the same whether an alias stands for the topic or not.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PublishHead<'a> {
+    first: u8,
+    /// Length of what follows the fixed header.
+    body: usize,
+    topic: &'a str,
+    /// The packet identifier, with QoS 1 and 2.
+    packet_id: &'a [u8],
+    /// Length of the properties.
+    properties: usize,
+    length: usize,
+}
+
+impl<'a> PublishHead<'a> {
+    /// Reads the head; `None` when it is not all in `bytes`, or of another packet.
+    pub(crate) fn read(bytes: &'a [u8]) -> Option<Self> {
+        let first = *bytes.first().filter(|it| **it >> 4 == 3)?;
+        let (fixed, body) = header(bytes).ok()??;
+        let mut rest = bytes.get(fixed..)?;
+        let topic = std::str::from_utf8(take_binary(&mut rest).ok()?).ok()?;
+        let packet_id;
+        (packet_id, rest) = rest.split_at_checked(if first & QOS == 0 { 0 } else { 2 })?;
+        let properties = take_length(&mut rest).ok()?;
+        Some(Self {
+            first,
+            body,
+            topic,
+            packet_id,
+            properties,
+            length: bytes.len() - rest.len(),
+        })
+    }
+
+    pub(crate) fn topic(&self) -> &'a str {
+        self.topic
+    }
+
+    /// Bytes of the head.
+    pub(crate) fn length(&self) -> usize {
+        self.length
+    }
+
+    /// Length of the whole packet in bytes when it sets an alias.
+    pub(crate) fn size_with_alias(&self) -> usize {
+        let body = self.body_with_alias(true);
+        1 + length_size(body) + body
+    }
+
+    fn body_with_alias(&self, named: bool) -> usize {
+        let longer = length_size(self.properties + ALIAS) - length_size(self.properties);
+        let shorter = if named { 0 } else { self.topic.len() };
+        self.body + ALIAS + longer - shorter
+    }
+
+    /// Appends the head with an alias: with the topic as well, which sets it, or in its place.
+    pub(crate) fn put_with_alias(&self, out: &mut Vec<u8>, alias: u16, named: bool) {
+        out.push(self.first);
+        put_length(out, self.body_with_alias(named));
+        put_topic(out, if named { self.topic } else { "" });
+        out.extend_from_slice(self.packet_id);
+        put_length(out, self.properties + ALIAS);
+        out.push(TOPIC_ALIAS);
+        out.extend_from_slice(&alias.to_be_bytes());
+    }
 }
 
 #[cfg(test)]

@@ -434,6 +434,7 @@ pub(crate) fn described(properties: &Properties) -> Vec<String> {
         Property::MaximumQos(it) => format!("maximum QoS {}", it.val()),
         Property::MaximumPacketSize(it) => format!("maximum packet {}", it.val()),
         Property::AssignedClientIdentifier(it) => format!("assigned {}", it.val()),
+        Property::TopicAlias(it) => format!("alias {}", it.val()),
         Property::TopicAliasMaximum(it) => format!("aliases {}", it.val()),
         Property::SharedSubscriptionAvailable(it) => format!("shared {}", it.val()),
         Property::ServerKeepAlive(it) => format!("keep-alive {}", it.val()),

@@ -5,6 +5,7 @@ mod client;
 mod stage;
 mod wire;
 
+mod aliases;
 mod connecting;
 mod exactly_once;
 mod floods;

@@ -28,10 +28,10 @@ use tokio::process::Command;
 const STORY: Duration = Duration::from_secs(60);
 
 /// What runs a story, with its argument still to come.
-fn javascript() -> Command {
+fn javascript(story: &str) -> Command {
     let mut command = Command::new("node");
     command
-        .arg("story.mjs")
+        .arg(story)
         .current_dir(npm::installed("interoperability/javascript"));
     command
 }
@@ -49,8 +49,8 @@ fn python() -> Command {
     command
 }
 
-/// The story on every listener, in both versions.
-async fn tell(story: impl Fn() -> Command) {
+/// The story on every listener, in these versions.
+async fn tell(story: impl Fn() -> Command, versions: &[u8], expected: impl Fn(u8) -> Value) {
     let authority = Authority::new();
     let kinds = [
         ("tcp", Transport::Tcp, false),
@@ -69,7 +69,7 @@ async fn tell(story: impl Fn() -> Command) {
     stage.lease(ana, "sensor/live", 1_000_000);
     let addresses = stage.gate.local_addrs().to_vec();
     for ((transport, _, tls), address) in kinds.into_iter().zip(addresses) {
-        for version in [4, 5] {
+        for version in versions {
             let mut wanted = json!({
                 "port": address.port(), "transport": transport, "version": version,
             });
@@ -79,7 +79,7 @@ async fn tell(story: impl Fn() -> Command) {
             let mut command = story();
             command.arg(wanted.to_string());
             let seen = run(command, &wanted).await;
-            assert_eq!(seen, expected(version), "{wanted}");
+            assert_eq!(seen, expected(*version), "{wanted}");
         }
     }
     assert_eq!(stage.statistics().panicked_sessions, 0);
@@ -144,10 +144,17 @@ fn expected(version: u8) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn mqtt_js_is_served_on_every_listener_in_both_versions() {
-    tell(javascript).await;
+    tell(|| javascript("story.mjs"), &[4, 5], expected).await;
+}
+
+/// Thousands of messages on three times as many topics as the client allows aliases.
+#[tokio::test(flavor = "multi_thread")]
+async fn mqtt_js_finds_every_topic_behind_its_alias_on_every_listener() {
+    let expected = |_| json!({"heard": 3_000, "wrong": 0, "aliases": 10, "shortened": true});
+    tell(|| javascript("aliases.mjs"), &[5], expected).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn paho_is_served_on_every_listener_in_both_versions() {
-    tell(python).await;
+    tell(python, &[4, 5], expected).await;
 }

@@ -93,7 +93,7 @@ fn a_sealed_piece_leaves_only_while_all_rights_in_it_run() {
         assert_eq!(next, Next::Sealed, "{sealed}");
         let next = packets.next(Timestamp(last), V5, &mut dropped);
         assert_eq!(next, Next::Cut, "{sealed}");
-        packets.sealed = 0;
+        packets.sealed = None;
     }
     packets.seal(2 * one);
     let (bytes, complete) = packets.unseal();
