@@ -5,13 +5,17 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Each package and those of ours that it may depend on, for its tests too.
-const MAY_KNOW: [(&str, &[&str]); 6] = [
+const MAY_KNOW: [(&str, &[&str]); 7] = [
     ("tanglegate-crypto", &[]),
     ("tanglegate-core", &[]),
     ("tanglegate-devnet", &[]),
     (
         "tanglegate-broker",
-        &["tanglegate-crypto", "tanglegate-core"],
+        &["tanglegate-crypto", "tanglegate-core", "tanglegate-stage"],
+    ),
+    (
+        "tanglegate-stage",
+        &["tanglegate-core", "tanglegate-broker"],
     ),
     (
         "tanglegate",

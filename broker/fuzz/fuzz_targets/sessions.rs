@@ -7,9 +7,6 @@
 mod line;
 #[path = "../../tests/worlds/peer.rs"]
 mod peer;
-#[path = "../../tests/gate/stage.rs"]
-#[allow(dead_code)]
-mod stage;
 #[path = "../../tests/worlds/step.rs"]
 mod step;
 #[path = "../../tests/worlds/world.rs"]

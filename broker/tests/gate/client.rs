@@ -3,6 +3,8 @@
 use crate::stage::{NEVER, SOON, Stage};
 use mqtt_protocol_core::mqtt::packet::{Properties, Property, v3_1_1, v5_0};
 use std::sync::Arc;
+use tanglegate_stage::packets::cut;
+pub(crate) use tanglegate_stage::packets::{Packet, packet, text};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -11,13 +13,6 @@ pub(crate) struct Client {
     buffer: Vec<u8>,
     version: u8,
     next_id: u16,
-}
-
-/// A packet as it came.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Packet {
-    pub(crate) first: u8,
-    pub(crate) body: Vec<u8>,
 }
 
 /// A PUBLISH.
@@ -171,26 +166,6 @@ impl Connect {
     }
 }
 
-pub(crate) fn text(text: &str) -> Vec<u8> {
-    let length = u16::try_from(text.len()).expect("short");
-    [&length.to_be_bytes()[..], text.as_bytes()].concat()
-}
-
-pub(crate) fn packet(first: u8, body: &[u8]) -> Vec<u8> {
-    let mut packet = vec![first];
-    let mut length = body.len();
-    loop {
-        let more = if length > 127 { 0x80 } else { 0 };
-        packet.push(u8::try_from(length & 0x7F).expect("seven bits") | more);
-        length >>= 7;
-        if length == 0 {
-            break;
-        }
-    }
-    packet.extend(body);
-    packet
-}
-
 impl Client {
     /// A connection on which nothing was said.
     pub(crate) async fn raw(stage: &Stage, version: u8) -> Self {
@@ -218,7 +193,7 @@ impl Client {
     /// The next packet; `None` when the connection ends instead.
     pub(crate) async fn try_packet(&mut self) -> Option<Packet> {
         loop {
-            if let Some(packet) = self.cut() {
+            if let Some(packet) = cut(&mut self.buffer) {
                 return Some(packet);
             }
             let mut chunk = [0; 4_096];
@@ -231,22 +206,6 @@ impl Client {
                 Ok(read) => self.buffer.extend(&chunk[..read]),
             }
         }
-    }
-
-    fn cut(&mut self) -> Option<Packet> {
-        let (mut length, mut header) = (0, 1);
-        loop {
-            let byte = *self.buffer.get(header)?;
-            length |= usize::from(byte & 0x7F) << (7 * (header - 1));
-            header += 1;
-            if byte & 0x80 == 0 {
-                break;
-            }
-        }
-        let body = self.buffer.get(header..header + length)?.to_vec();
-        let first = self.buffer[0];
-        self.buffer.drain(..header + length);
-        Some(Packet { first, body })
     }
 
     pub(crate) async fn packet(&mut self) -> Packet {

@@ -1,8 +1,6 @@
 //! The gate over real TCP: with clients of other people, and byte by byte.
 
-mod authority;
 mod client;
-mod stage;
 mod wire;
 
 mod aliases;
@@ -23,3 +21,6 @@ mod subscribing;
 mod sys;
 mod transports;
 mod wills;
+
+use tanglegate_stage as stage;
+use tanglegate_stage::authority;

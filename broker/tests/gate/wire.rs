@@ -11,6 +11,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
+use tanglegate_stage::packets::cut;
 use tungstenite::client::IntoClientRequest;
 use tungstenite::{Message, WebSocket};
 
@@ -167,8 +168,8 @@ impl Wire {
     /// The next packet; `None` at the end of the connection, however it ends.
     pub(crate) fn packet(&mut self) -> Option<(u8, Vec<u8>)> {
         loop {
-            if let Some(packet) = self.cut() {
-                return Some(packet);
+            if let Some(packet) = cut(&mut self.buffer) {
+                return Some((packet.first, packet.body));
             }
             let mut chunk = [0; 4_096];
             match self.stream.read(&mut chunk) {
@@ -178,22 +179,6 @@ impl Wire {
                 Err(_) => return None,
             }
         }
-    }
-
-    fn cut(&mut self) -> Option<(u8, Vec<u8>)> {
-        let (mut length, mut header) = (0, 1);
-        loop {
-            let byte = *self.buffer.get(header)?;
-            length |= usize::from(byte & 0x7F) << (7 * (header - 1));
-            header += 1;
-            if byte & 0x80 == 0 {
-                break;
-            }
-        }
-        let body = self.buffer.get(header..header + length)?.to_vec();
-        let first = self.buffer[0];
-        self.buffer.drain(..header + length);
-        Some((first, body))
     }
 
     /// What comes next, as it comes.

@@ -1,10 +1,10 @@
 //! Connections that are opened and not used, or only begun.
 
-use crate::stage::Stage;
 use std::net::SocketAddr;
 use std::time::Duration;
 use tanglegate_broker::Limits;
 use tanglegate_core::Access;
+use tanglegate_stage::Stage;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;

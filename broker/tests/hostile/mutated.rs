@@ -1,12 +1,12 @@
 //! Valid sessions with mistakes in them. Whatever they say, the gate answers or closes, no
 //! session panics, and everybody else is served as before.
 
-use crate::stage::Stage;
 use crate::valid::sessions;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 use tanglegate_core::Access;
+use tanglegate_stage::Stage;
 
 /// Clients at a time.
 const CLIENTS: u64 = 4;

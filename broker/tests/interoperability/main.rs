@@ -2,26 +2,20 @@
 //! MQTT.js and Eclipse Paho tell one story each. What they see is held against what they ought to.
 //! Mosquitto's clients do the same from the command line. (rumqttc is in `tests/gate`.)
 
-#[path = "../gate/authority.rs"]
-#[expect(dead_code, reason = "not all that an authority can do is needed here")]
-mod authority;
 mod mosquitto;
 #[path = "../../../engine/tests/npm/mod.rs"]
 #[expect(clippy::unwrap_used, reason = "a test that fails may say where")]
 mod npm;
-#[path = "../gate/stage.rs"]
-#[expect(dead_code, reason = "not all that a stage can do is needed here")]
-mod stage;
 
-use authority::Authority;
 use serde_json::{Value, json};
-use stage::Stage;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 use tanglegate_broker::{Limits, ListenerSettings, Transport};
 use tanglegate_core::{Access, Audience};
+use tanglegate_stage::Stage;
+use tanglegate_stage::authority::Authority;
 use tokio::process::Command;
 
 /// How long one story may take, on a busy machine too.

@@ -1,11 +1,11 @@
 //! Mosquitto's command-line clients, which speak TCP and TLS.
 
-use crate::authority::Authority;
-use crate::stage::Stage;
 use std::process::Stdio;
 use std::time::Duration;
 use tanglegate_broker::{Limits, ListenerSettings};
 use tanglegate_core::{Access, Audience};
+use tanglegate_stage::Stage;
+use tanglegate_stage::authority::Authority;
 use tokio::process::Command;
 
 /// How long one command may take, on a busy machine too.

@@ -3,6 +3,8 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
+use tanglegate_stage::packets::cut;
+pub(crate) use tanglegate_stage::packets::{Packet, packet, text};
 
 /// Long enough for any answer, on a busy machine too.
 const SOON: Duration = Duration::from_secs(10);
@@ -22,13 +24,6 @@ pub(crate) struct Line {
     pub(crate) version: u8,
     /// Counts the connections of a world.
     pub(crate) number: u64,
-}
-
-/// A packet as it came.
-#[derive(Debug)]
-pub(crate) struct Packet {
-    pub(crate) first: u8,
-    pub(crate) body: Vec<u8>,
 }
 
 /// A PUBLISH as it came.
@@ -75,26 +70,6 @@ impl Hello<'_> {
     }
 }
 
-pub(crate) fn text(text: &str) -> Vec<u8> {
-    let length = u16::try_from(text.len()).expect("short");
-    [&length.to_be_bytes()[..], text.as_bytes()].concat()
-}
-
-pub(crate) fn packet(first: u8, body: &[u8]) -> Vec<u8> {
-    let mut packet = vec![first];
-    let mut length = body.len();
-    loop {
-        let more = if length > 127 { 0x80 } else { 0 };
-        packet.push(u8::try_from(length & 0x7F).expect("seven bits") | more);
-        length >>= 7;
-        if length == 0 {
-            break;
-        }
-    }
-    packet.extend(body);
-    packet
-}
-
 impl Line {
     /// Connects and says hello; returns the body of the CONNACK.
     pub(crate) fn open(
@@ -138,7 +113,7 @@ impl Line {
     /// The next packet.
     pub(crate) fn next(&mut self) -> Result<Packet, Broken> {
         loop {
-            if let Some(packet) = self.cut() {
+            if let Some(packet) = cut(&mut self.buffer) {
                 return Ok(packet);
             }
             let mut chunk = [0; 8_192];
@@ -150,22 +125,6 @@ impl Line {
                 Err(error) => return Err(broken!("nothing comes from the gate: {error}")),
             }
         }
-    }
-
-    fn cut(&mut self) -> Option<Packet> {
-        let (mut length, mut header) = (0, 1);
-        loop {
-            let byte = *self.buffer.get(header)?;
-            length |= usize::from(byte & 0x7F) << (7 * (header - 1));
-            header += 1;
-            if byte & 0x80 == 0 {
-                break;
-            }
-        }
-        let body = self.buffer.get(header..header + length)?.to_vec();
-        let first = self.buffer[0];
-        self.buffer.drain(..header + length);
-        Some(Packet { first, body })
     }
 
     /// Says no more, and waits until the gate has closed the connection too. Everything it says
@@ -190,12 +149,12 @@ impl Line {
     }
 }
 
-impl Packet {
+impl Message {
     /// Reads a PUBLISH.
-    pub(crate) fn message(&self, version: u8) -> Option<Message> {
-        let qos = self.first >> 1 & 3;
-        let length = usize::from(u16::from_be_bytes(*self.body.first_chunk()?));
-        let (topic, mut rest) = self.body[2..].split_at_checked(length)?;
+    pub(crate) fn read(packet: &Packet, version: u8) -> Option<Self> {
+        let qos = packet.first >> 1 & 3;
+        let length = usize::from(u16::from_be_bytes(*packet.body.first_chunk()?));
+        let (topic, mut rest) = packet.body[2..].split_at_checked(length)?;
         let mut id = 0;
         if qos > 0 {
             id = u16::from_be_bytes(*rest.first_chunk()?);
@@ -213,18 +172,13 @@ impl Packet {
             }
             rest = rest.get(properties..)?;
         }
-        Some(Message {
+        Some(Self {
             topic: String::from_utf8(topic.to_vec()).ok()?,
             qos,
-            duplicate: self.first & 8 != 0,
-            retain: self.first & 1 != 0,
+            duplicate: packet.first & 8 != 0,
+            retain: packet.first & 1 != 0,
             id,
             payload: rest.to_vec(),
         })
-    }
-
-    /// The packet identifier that the body begins with.
-    pub(crate) fn id(&self) -> Option<u16> {
-        self.body.first_chunk().map(|it| u16::from_be_bytes(*it))
     }
 }

@@ -2,10 +2,6 @@
 //! may arrive, what must, in which order and how often, and that nothing arrives after the end of
 //! the right it needs.
 
-#[path = "../gate/stage.rs"]
-#[expect(dead_code, reason = "not all that a stage can do happens in worlds")]
-mod stage;
-
 mod line;
 mod peer;
 mod step;

@@ -1,11 +1,11 @@
 //! Plays a world against a real gate, and holds what the two clients see against the model.
 
-use crate::line::{Broken, Hello, Line, broken, packet, text};
+use crate::line::{Broken, Hello, Line, Message, broken, packet, text};
 use crate::peer::{Incoming, Number, Outgoing, Peer, Published};
-use crate::stage::{Stage, after};
 use crate::step::{FILTERS, Options, PAID, Step, TOPICS, Who};
 use std::collections::BTreeMap;
 use tanglegate_core::{Access, Audience, SubscriberId};
+use tanglegate_stage::{Stage, after};
 
 const NAMES: [&str; 2] = ["ana", "bob"];
 /// The topic of marks: whoever has received a mark has received everything before it.
@@ -649,7 +649,7 @@ impl World<'_> {
         let id = || it.id().ok_or(broken!("no packet: {it:?}"));
         match it.first {
             0x30..=0x3F => {
-                let message = it.message(line.version);
+                let message = Message::read(&it, line.version);
                 let message = message.ok_or(broken!("no message: {it:?}"))?;
                 return self.receive(who, &message);
             }
@@ -672,7 +672,7 @@ impl World<'_> {
         Ok(Heard::Other)
     }
 
-    fn receive(&mut self, who: Who, it: &crate::line::Message) -> Result<Heard, Broken> {
+    fn receive(&mut self, who: Who, it: &Message) -> Result<Heard, Broken> {
         let payload = String::from_utf8_lossy(&it.payload);
         let number = payload.trim().parse::<u64>();
         let number = number.map_err(|_| broken!("somebody else's: {it:?}"))?;

@@ -14,14 +14,16 @@ use std::sync::Arc;
 use tanglegate_broker::{CertificateName, ClientCertificates, TlsSettings};
 use tempfile::TempDir;
 
-pub(crate) struct Authority {
+/// It vouches for servers and clients, and keeps its files until it is dropped.
+pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
     folder: TempDir,
 }
 
 impl Authority {
     /// An authority, and files `server.pem` and `server.key` for localhost.
-    pub(crate) fn new() -> Self {
+    #[expect(clippy::new_without_default, reason = "it writes files")]
+    pub fn new() -> Self {
         let mut params = CertificateParams::new(vec![]).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
@@ -37,22 +39,24 @@ impl Authority {
         authority
     }
 
-    pub(crate) fn path(&self, file: &str) -> PathBuf {
+    /// Where a file of its own lies.
+    pub fn path(&self, file: &str) -> PathBuf {
         self.folder.path().join(file)
     }
 
-    pub(crate) fn write(&self, file: &str, contents: &str) {
+    /// Writes a file of its own.
+    pub fn write(&self, file: &str, contents: &str) {
         std::fs::write(self.path(file), contents).unwrap();
     }
 
     /// Makes the server's certificate anew.
-    pub(crate) fn certify_server(&self) {
+    pub fn certify_server(&self) {
         let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
         self.certify("server", params);
     }
 
     /// Makes it anew, to end at the beginning of that day.
-    pub(crate) fn certify_server_until(&self, year: i32, month: u8, day: u8) {
+    pub fn certify_server_until(&self, year: i32, month: u8, day: u8) {
         let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
         params.not_after = rcgen::date_time_ymd(year, month, day);
         self.certify("server", params);
@@ -60,7 +64,7 @@ impl Authority {
 
     /// Makes files `<name>.pem` and `<name>.key` for the client of that common name, whose
     /// alternative names are `names`.
-    pub(crate) fn certify_client(&self, name: &str, names: &[&str]) {
+    pub fn certify_client(&self, name: &str, names: &[&str]) {
         let mut params = CertificateParams::new(vec![]).unwrap();
         for name in names {
             let text = (*name).try_into().unwrap();
@@ -85,7 +89,7 @@ impl Authority {
     }
 
     /// TLS for a server, which asks clients for certificates or does not.
-    pub(crate) fn tls(&self, clients: Option<(bool, CertificateName)>) -> TlsSettings {
+    pub fn tls(&self, clients: Option<(bool, CertificateName)>) -> TlsSettings {
         TlsSettings {
             certificates: self.path("server.pem"),
             key: self.path("server.key"),
@@ -98,7 +102,7 @@ impl Authority {
     }
 
     /// TLS for a client, with the certificate of that name or without one.
-    pub(crate) fn client(&self, name: Option<&str>) -> Arc<ClientConfig> {
+    pub fn client(&self, name: Option<&str>) -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
         roots.add(self.issuer.der().clone()).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());

@@ -1,4 +1,8 @@
-//! A gate with a hand-made access table and a clock that the test moves.
+//! A gate with a hand-made access table and a clock that the test moves. For tests and fuzzers
+//! alone: whatever does not work here panics, and says why.
+
+pub mod authority;
+pub mod packets;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -14,22 +18,26 @@ use tanglegate_core::{
 };
 
 /// When a test begins.
-pub(crate) const START: Timestamp = Timestamp(1_800_000_000_000);
+pub const START: Timestamp = Timestamp(1_800_000_000_000);
 
 /// Long enough for anything that has to happen, on a busy machine too.
-pub(crate) const SOON: Duration = Duration::from_secs(10);
+pub const SOON: Duration = Duration::from_secs(10);
 /// How long a test waits for what must not happen.
-pub(crate) const NEVER: Duration = Duration::from_millis(150);
+pub const NEVER: Duration = Duration::from_millis(150);
 
 /// An instant so many milliseconds after the start.
-pub(crate) fn after(millis: u64) -> Timestamp {
+pub fn after(millis: u64) -> Timestamp {
     START.plus_millis(millis)
 }
 
-pub(crate) struct Stage {
-    pub(crate) gate: Gate,
-    pub(crate) view: AccessView,
-    pub(crate) hand: ManualClock,
+/// A gate, and what a test moves it by.
+pub struct Stage {
+    /// The gate.
+    pub gate: Gate,
+    /// What it is told of rights.
+    pub view: AccessView,
+    /// Moves its clock.
+    pub hand: ManualClock,
     /// The last event told.
     position: Position,
     rules: u8,
@@ -40,7 +48,7 @@ fn listener() -> ListenerSettings {
 }
 
 /// A store that outlives the process.
-pub(crate) fn stored_in(folder: &Path) -> StoreSettings {
+pub fn stored_in(folder: &Path) -> StoreSettings {
     StoreSettings {
         folder: folder.join("sessions"),
         safety: Safety::System,
@@ -49,11 +57,12 @@ pub(crate) fn stored_in(folder: &Path) -> StoreSettings {
 
 impl Stage {
     /// A gate that is ready, in which nobody may do anything.
-    pub(crate) async fn new() -> Self {
+    pub async fn new() -> Self {
         Self::with(Limits::default()).await
     }
 
-    pub(crate) async fn with(limits: Limits) -> Self {
+    /// The same, with other limits.
+    pub async fn with(limits: Limits) -> Self {
         let stage = Self::not_ready(limits).await;
         stage.view.install(Acl::default());
         stage
@@ -63,12 +72,12 @@ impl Stage {
     ///
     /// The usual bounds on what comes from one address are lifted, unless the test has set them
     /// otherwise: here all clients come from the same one.
-    pub(crate) async fn not_ready(limits: Limits) -> Self {
+    pub async fn not_ready(limits: Limits) -> Self {
         Self::started(limits, vec![listener()], None, None).await
     }
 
     /// A gate that is ready and keeps what it has in a folder.
-    pub(crate) async fn stored_in(folder: &Path) -> Self {
+    pub async fn stored_in(folder: &Path) -> Self {
         let store = Some(stored_in(folder));
         let stage = Self::started(Limits::default(), vec![listener()], None, store).await;
         stage.view.install(Acl::default());
@@ -76,12 +85,12 @@ impl Stage {
     }
 
     /// A gate whose log was not replayed yet, and that publishes its statistics so often.
-    pub(crate) async fn telling(limits: Limits, sys_interval: Option<Duration>) -> Self {
+    pub async fn telling(limits: Limits, sys_interval: Option<Duration>) -> Self {
         Self::started(limits, vec![listener()], sys_interval, None).await
     }
 
     /// A gate that is ready, in which nobody may do anything, with these listeners.
-    pub(crate) async fn listening(limits: Limits, listeners: Vec<ListenerSettings>) -> Self {
+    pub async fn listening(limits: Limits, listeners: Vec<ListenerSettings>) -> Self {
         let stage = Self::started(limits, listeners, None, None).await;
         stage.view.install(Acl::default());
         stage
@@ -116,16 +125,18 @@ impl Stage {
         }
     }
 
-    pub(crate) fn address(&self) -> SocketAddr {
+    /// Where it listens first.
+    pub fn address(&self) -> SocketAddr {
         self.gate.local_addr()
     }
 
-    pub(crate) fn statistics(&self) -> Statistics {
+    /// What the gate has counted.
+    pub fn statistics(&self) -> Statistics {
         self.gate.statistics()
     }
 
     /// Records an event.
-    pub(crate) fn tell(&mut self, event: &Event) {
+    pub fn tell(&mut self, event: &Event) {
         self.position = self.position.next();
         let recorded = Recorded {
             position: self.position,
@@ -136,11 +147,12 @@ impl Stage {
     }
 
     /// Everybody may do that from now on.
-    pub(crate) fn give_everyone(&mut self, text: &str, access: Access) -> RuleId {
+    pub fn give_everyone(&mut self, text: &str, access: Access) -> RuleId {
         self.give(Audience::Everyone, text, access)
     }
 
-    pub(crate) fn give(&mut self, audience: Audience, text: &str, access: Access) -> RuleId {
+    /// So many may do that from now on.
+    pub fn give(&mut self, audience: Audience, text: &str, access: Access) -> RuleId {
         self.rules += 1;
         let id = RuleId([self.rules; 16]);
         let rule = Rule {
@@ -154,7 +166,7 @@ impl Stage {
     }
 
     /// A login whose password is its name.
-    pub(crate) fn register(&mut self, name: &str) -> SubscriberId {
+    pub fn register(&mut self, name: &str) -> SubscriberId {
         let mut id = [0; 16];
         id[..name.len()].copy_from_slice(name.as_bytes());
         let subscriber = SubscriberId(id);
@@ -166,7 +178,8 @@ impl Stage {
         subscriber
     }
 
-    pub(crate) fn change_password(&mut self, subscriber: SubscriberId, password: &str) {
+    /// Another password for a login.
+    pub fn change_password(&mut self, subscriber: SubscriberId, password: &str) {
         let verifier = make_verifier(password.as_bytes(), [9; 16], Cost::LEAST);
         self.tell(&Event::PasswordChanged {
             subscriber,
@@ -175,7 +188,7 @@ impl Stage {
     }
 
     /// An offer of that filter.
-    pub(crate) fn offer(&mut self, id: &str, text: &str) {
+    pub fn offer(&mut self, id: &str, text: &str) {
         let offer = Offer {
             id: OfferId::parse(id).expect("a name"),
             seller: Address([7; 32]),
@@ -188,17 +201,12 @@ impl Stage {
     }
 
     /// A lease to read until so many milliseconds after the start.
-    pub(crate) fn lease(&mut self, subscriber: SubscriberId, text: &str, millis: u64) {
+    pub fn lease(&mut self, subscriber: SubscriberId, text: &str, millis: u64) {
         self.lease_of(Access::Read, subscriber, text, millis);
     }
 
-    pub(crate) fn lease_of(
-        &mut self,
-        access: Access,
-        subscriber: SubscriberId,
-        text: &str,
-        millis: u64,
-    ) {
+    /// The same for any access.
+    pub fn lease_of(&mut self, access: Access, subscriber: SubscriberId, text: &str, millis: u64) {
         self.tell(&Event::LeaseGranted {
             subscriber,
             filter: filter(text),
@@ -212,7 +220,7 @@ impl Stage {
     }
 
     /// The same lease until later.
-    pub(crate) fn extend(&mut self, subscriber: SubscriberId, text: &str, millis: u64) {
+    pub fn extend(&mut self, subscriber: SubscriberId, text: &str, millis: u64) {
         self.tell(&Event::LeaseExtended {
             subscriber,
             filter: filter(text),
@@ -226,7 +234,7 @@ impl Stage {
     }
 
     /// The lease is over at once.
-    pub(crate) fn revoke(&mut self, subscriber: SubscriberId, text: &str) {
+    pub fn revoke(&mut self, subscriber: SubscriberId, text: &str) {
         self.tell(&Event::LeaseRevoked {
             subscriber,
             filter: filter(text),
@@ -236,7 +244,7 @@ impl Stage {
     }
 
     /// Waits until the counters are as they should be.
-    pub(crate) async fn until(&self, what: &str, holds: impl Fn(&Statistics) -> bool) {
+    pub async fn until(&self, what: &str, holds: impl Fn(&Statistics) -> bool) {
         let waiting = async {
             while !holds(&self.statistics()) {
                 tokio::time::sleep(Duration::from_millis(2)).await;
@@ -280,7 +288,8 @@ fn for_one_address(mut limits: Limits) -> Limits {
     limits
 }
 
-pub(crate) fn filter(text: &str) -> TopicFilter {
+/// A filter that is well-formed.
+pub fn filter(text: &str) -> TopicFilter {
     TopicFilter::parse(text).expect("a filter")
 }
 
