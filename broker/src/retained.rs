@@ -9,10 +9,15 @@
 //! What changes is recorded in the [`Store`] under the same lock, so that a restart finds the
 //! same messages; only `$SYS/…` is published anew after each start.
 
+mod scan;
+#[cfg(test)]
+mod tests;
+
 use crate::message::StoredMessage;
 use crate::record::Run;
 use crate::store::{Change, Mark, Store};
 use parking_lot::Mutex;
+use scan::Look;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
@@ -20,13 +25,16 @@ use tanglegate_core::{Timestamp, TopicFilter};
 
 /// What a stored message costs besides its own bytes: nodes and counters.
 const OVERHEAD: usize = 128;
-/// Topics looked at under one lock.
-const ONE_LOOK: usize = 1_000;
+/// Messages removed under one lock because they have expired.
+const ONE_CLEANING: usize = 1_000;
+/// Topics looked at under one lock for a replay: some 50 µs, whatever the filter.
+const ONE_LOOK: usize = 128;
 
 /// A message that is kept.
 #[derive(Debug)]
 pub(crate) struct RetainedMessage {
-    pub(crate) topic: Arc<str>,
+    /// That of its topic: see [`scan`].
+    key: Arc<str>,
     pub(crate) qos: u8,
     pub(crate) message: StoredMessage,
     /// The session that published it; 0 when that was before the server was started.
@@ -34,8 +42,37 @@ pub(crate) struct RetainedMessage {
 }
 
 impl RetainedMessage {
+    fn new(qos: u8, message: StoredMessage, origin: u64) -> Self {
+        Self {
+            key: scan::key(message.topic()).into(),
+            qos,
+            message,
+            origin,
+        }
+    }
+
+    pub(crate) fn topic(&self) -> &str {
+        self.message.topic()
+    }
+
     fn size(&self) -> usize {
-        OVERHEAD + self.topic.len() + self.message.len()
+        OVERHEAD + self.key.len() + self.message.len()
+    }
+}
+
+/// Where a replay goes on.
+#[derive(Debug, Clone)]
+pub(crate) struct Cursor(Bound<Arc<str>>);
+
+impl Cursor {
+    /// Before all messages.
+    pub(crate) fn start() -> Self {
+        Self(Bound::Unbounded)
+    }
+
+    /// Behind this message.
+    pub(crate) fn after(message: &RetainedMessage) -> Self {
+        Self(Bound::Excluded(Arc::clone(&message.key)))
     }
 }
 
@@ -70,7 +107,7 @@ impl Offered {
 
 #[derive(Debug, Default)]
 struct Kept {
-    /// In the order of their topics, so that a replay can go on where it paused.
+    /// By their keys, in an order in which a replay can go on where it paused.
     topics: BTreeMap<Arc<str>, Arc<RetainedMessage>>,
     /// Those that expire, the first to expire first.
     expiring: BTreeSet<(Timestamp, Arc<str>)>,
@@ -96,16 +133,11 @@ impl Retained {
         let mut kept = self.kept.lock();
         let mut left_out = 0;
         for (qos, message) in messages {
-            let retained = RetainedMessage {
-                topic: message.topic().into(),
-                qos,
-                message,
-                origin: 0,
-            };
+            let retained = RetainedMessage::new(qos, message, 0);
             if self.fits(&kept, &retained) {
                 kept.insert(retained);
             } else {
-                self.record_none(&retained.topic);
+                self.record_none(retained.topic());
                 left_out += 1;
             }
         }
@@ -128,7 +160,7 @@ impl Retained {
             }
             kept.seen = place;
         }
-        let had_one = kept.remove(run.topic);
+        let had_one = kept.remove(&scan::key(run.topic)).is_some();
         let none = |fits: bool| Offered {
             fits,
             mark: if had_one {
@@ -140,12 +172,8 @@ impl Retained {
         if payload.is_empty() {
             return none(true);
         }
-        let retained = RetainedMessage {
-            topic: run.topic.into(),
-            qos: run.qos,
-            message: StoredMessage::new(run.topic, run.properties, payload, run.expires()),
-            origin,
-        };
+        let message = StoredMessage::new(run.topic, run.properties, payload, run.expires());
+        let retained = RetainedMessage::new(run.qos, message, origin);
         if !self.fits(&kept, &retained) {
             self.expire_some(&mut kept, run.arrived);
         }
@@ -166,13 +194,14 @@ impl Retained {
     }
 
     fn expire_some(&self, kept: &mut Kept, now: Timestamp) {
-        for _ in 0..ONE_LOOK {
-            let Some((_, topic)) = kept.expiring.first().filter(|(it, _)| *it <= now) else {
+        for _ in 0..ONE_CLEANING {
+            let Some((_, key)) = kept.expiring.first().filter(|(it, _)| *it <= now) else {
                 return;
             };
-            let topic = Arc::clone(topic);
-            kept.remove(&topic);
-            self.record_none(&topic);
+            let key = Arc::clone(key);
+            if let Some(gone) = kept.remove(&key) {
+                self.record_none(gone.topic());
+            }
         }
     }
 
@@ -181,7 +210,7 @@ impl Retained {
     }
 
     fn record(&self, retained: &RetainedMessage) -> Mark {
-        if !self.store.is_durable() || is_ours(&retained.topic) {
+        if !self.store.is_durable() || is_ours(retained.topic()) {
             return Mark::NONE;
         }
         self.store.record(Change::Retain {
@@ -204,48 +233,52 @@ impl Retained {
         (kept.topics.len(), kept.bytes)
     }
 
-    /// The next messages for a replay: up to `count` that match `filter` and come after `after`,
-    /// with the topic to go on from, or `None` when that was all.
+    /// The next messages for a replay: up to `count` that match `filter`, from the cursor on, with
+    /// the cursor to go on from, or `None` when that was all. However many messages there are, the
+    /// lock is held for a bounded number of looks, and publishers get their turn in between.
     pub(crate) fn matching(
         &self,
         filter: &TopicFilter,
-        after: Option<&Arc<str>>,
+        from: &Cursor,
         count: usize,
         now: Timestamp,
-    ) -> (Vec<Arc<RetainedMessage>>, Option<Arc<str>>) {
+    ) -> (Vec<Arc<RetainedMessage>>, Option<Cursor>) {
+        let (mut found, mut from) = (vec![], from.clone());
         let kept = self.kept.lock();
-        let alive = |it: &&Arc<RetainedMessage>| now < it.message.expires();
+        let alive = |it: &Arc<RetainedMessage>| now < it.message.expires();
         if filter.is_exact() {
-            let found = kept.topics.get(filter.as_str()).filter(alive);
-            return (found.cloned().into_iter().collect(), None);
+            let only = kept.topics.get(&*scan::key(filter.as_str()));
+            found.extend(only.filter(|it| alive(it)).cloned());
+            return (found, None);
         }
-        let prefix = literal_prefix(filter.as_str());
-        let from = match after {
-            Some(after) => Bound::Excluded(&**after),
-            None => Bound::Included(prefix),
-        };
-        let mut found = vec![];
-        let range = kept.topics.range::<str, _>((from, Bound::Unbounded));
-        for (looked, (topic, message)) in range.enumerate() {
-            if !topic.starts_with(prefix) {
+        let mut range = kept
+            .topics
+            .range::<str, _>((from.0.as_ref().map(|it| &**it), Bound::Unbounded));
+        for _ in 0..ONE_LOOK {
+            let Some((key, message)) = range.next() else {
                 return (found, None);
-            }
-            if filter.matches(topic) && alive(&message) {
-                found.push(Arc::clone(message));
-            }
-            if found.len() == count || looked == ONE_LOOK {
-                return (found, Some(Arc::clone(topic)));
+            };
+            match scan::look(filter.as_str(), key) {
+                Look::Match => {
+                    from = Cursor::after(message);
+                    if alive(message) {
+                        found.push(Arc::clone(message));
+                    }
+                    if found.len() == count {
+                        break;
+                    }
+                }
+                Look::Skip(to) => {
+                    range = kept
+                        .topics
+                        .range::<str, _>((Bound::Included(&*to), Bound::Unbounded));
+                    from = Cursor(Bound::Included(to.into()));
+                }
+                Look::End => return (found, None),
             }
         }
-        (found, None)
+        (found, Some(from))
     }
-}
-
-/// What every topic that the filter matches begins with.
-fn literal_prefix(filter: &str) -> &str {
-    let wild = filter.find(['+', '#']).unwrap_or(filter.len());
-    // "a/#" matches "a" too.
-    filter[..wild].strip_suffix('/').unwrap_or(&filter[..wild])
 }
 
 /// True of what the gate publishes anew after each start.
@@ -256,158 +289,19 @@ fn is_ours(topic: &str) -> bool {
 impl Kept {
     fn insert(&mut self, message: RetainedMessage) {
         self.bytes += message.size();
-        let topic = Arc::clone(&message.topic);
+        let key = Arc::clone(&message.key);
         if message.message.expires() != Timestamp::FOREVER {
-            let due = (message.message.expires(), Arc::clone(&topic));
+            let due = (message.message.expires(), Arc::clone(&key));
             self.expiring.insert(due);
         }
-        self.topics.insert(topic, Arc::new(message));
+        self.topics.insert(key, Arc::new(message));
     }
 
-    /// True when there was one.
-    fn remove(&mut self, topic: &str) -> bool {
-        let Some((topic, old)) = self.topics.remove_entry(topic) else {
-            return false;
-        };
+    /// Removes the message under a key, if there is one.
+    fn remove(&mut self, key: &str) -> Option<Arc<RetainedMessage>> {
+        let (key, old) = self.topics.remove_entry(key)?;
         self.bytes -= old.size();
-        self.expiring.remove(&(old.message.expires(), topic));
-        true
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::permit::WritePermit;
-    use crate::record::{Message, RecordWriter, runs};
-
-    const NOW: Timestamp = Timestamp(0);
-
-    fn in_memory(messages: usize, bytes: usize) -> Retained {
-        Retained::new(messages, bytes, Store::memory())
-    }
-
-    fn offer(retained: &Retained, topic: &str, payload: &[u8], place: Place) -> bool {
-        let mut writer = RecordWriter::default();
-        let message = Message {
-            qos: 1,
-            retain: true,
-            expiry: (payload == b"brief").then_some(1),
-            properties: &[],
-            payload,
-        };
-        writer.push(&WritePermit::unchecked(topic), &message, NOW);
-        let record = writer.finish(1);
-        let run = runs(&record).next().unwrap();
-        retained.offer(&run, 1, Some(place)).fits
-    }
-
-    fn found(retained: &Retained, filter: &str, now: Timestamp) -> Vec<(String, Vec<u8>)> {
-        let filter = TopicFilter::parse(filter).unwrap();
-        let (mut all, mut after) = (vec![], None);
-        loop {
-            let (found, next) = retained.matching(&filter, after.as_ref(), 2, now);
-            let plain = found
-                .iter()
-                .map(|it| (it.topic.to_string(), it.message.payload().to_vec()));
-            all.extend(plain);
-            after = next;
-            if after.is_none() {
-                return all;
-            }
-        }
-    }
-
-    #[test]
-    fn a_lagging_shard_does_not_bring_an_old_message_back() {
-        let retained = in_memory(10, 10_000);
-        offer(&retained, "a", b"1", (1, 0));
-        offer(&retained, "a", b"2", (1, 1));
-        offer(&retained, "a", b"", (2, 0));
-        for (payload, place) in [(&b"1"[..], (1, 0)), (b"2", (1, 1)), (b"", (2, 0))] {
-            offer(&retained, "a", payload, place);
-            assert_eq!(found(&retained, "a", NOW), []);
-        }
-    }
-
-    #[test]
-    fn replays_page_through_exactly_what_matches() {
-        let retained = in_memory(100, 100_000);
-        let topics = ["a", "a/b", "a/b/c", "a0", "b", "é/x", "$SYS/x"];
-        for (number, topic) in topics.iter().enumerate() {
-            offer(&retained, topic, b"x", (number as u64, 0));
-        }
-        for filter in [
-            "#", "a/#", "a/+", "+", "+/b/#", "é/+", "$SYS/#", "a/b", "z/#",
-        ] {
-            let parsed = TopicFilter::parse(filter).unwrap();
-            let mut expected: Vec<_> = topics.iter().filter(|it| parsed.matches(it)).collect();
-            expected.sort();
-            let found = found(&retained, filter, NOW);
-            assert!(found.iter().map(|it| &it.0).eq(expected), "{filter}");
-        }
-    }
-
-    #[test]
-    fn expired_messages_are_not_replayed() {
-        let retained = in_memory(10, 10_000);
-        offer(&retained, "a", b"brief", (1, 0));
-        assert_eq!(found(&retained, "+", Timestamp(999)).len(), 1);
-        assert_eq!(found(&retained, "+", Timestamp(1_000)).len(), 0);
-    }
-
-    #[test]
-    fn a_message_without_room_leaves_no_stale_one_behind() {
-        let retained = in_memory(2, 1_000);
-        assert!(offer(&retained, "a", b"1", (1, 0)));
-        assert!(offer(&retained, "b", b"1", (2, 0)));
-        assert!(!offer(&retained, "c", b"1", (3, 0)), "two messages");
-        assert!(!offer(&retained, "a", &[0; 900], (4, 0)), "1,000 bytes");
-        assert_eq!(
-            found(&retained, "#", NOW),
-            [("b".to_owned(), b"1".to_vec())]
-        );
-    }
-
-    #[test]
-    fn expired_messages_make_room() {
-        let retained = in_memory(2, 10_000);
-        assert!(offer(&retained, "a", b"brief", (1, 0)));
-        assert!(offer(&retained, "b", b"brief", (2, 0)));
-        assert_eq!(retained.expire(Timestamp(999)), Some(Timestamp(1_000)));
-        assert!(offer(&retained, "b", b"lasting", (3, 0)));
-        assert_eq!(retained.expire(Timestamp(1_000)), None);
-        assert_eq!(found(&retained, "#", NOW).len(), 1);
-        assert!(offer(&retained, "c", b"x", (4, 0)));
-    }
-
-    #[tokio::test]
-    async fn what_is_retained_survives_a_restart_and_sys_topics_do_not() {
-        let folder = tempfile::TempDir::new().unwrap();
-        let settings = crate::store::StoreSettings {
-            folder: folder.path().join("sessions"),
-            safety: crate::store::Safety::System,
-        };
-        let (store, _) = Store::open(&settings).unwrap();
-        let retained = Retained::new(10, 10_000, store.clone());
-        let topics = ["a", "b", "c", "$SYS/x", "brief"];
-        for (number, topic) in (1..).zip(topics) {
-            let payload: &[u8] = if topic == "brief" { b"brief" } else { b"1" };
-            offer(&retained, topic, payload, (number, 0));
-        }
-        offer(&retained, "a", b"2", (6, 0));
-        offer(&retained, "b", b"", (7, 0));
-        retained.expire(Timestamp(1_000));
-        store.close().await.unwrap();
-
-        let (store, restored) = Store::open(&settings).unwrap();
-        let retained = Retained::new(1, 10_000, store.clone());
-        assert_eq!(retained.restore(restored.retained), 1, "room for one only");
-        let all = [("a".to_owned(), b"2".to_vec())];
-        assert_eq!(found(&retained, "#", NOW), all);
-        assert_eq!(found(&retained, "$SYS/#", NOW), []);
-        store.close().await.unwrap();
-        let (_, restored) = Store::open(&settings).unwrap();
-        assert_eq!(restored.retained.len(), 1, "what has no room is forgotten");
+        self.expiring.remove(&(old.message.expires(), key));
+        Some(old)
     }
 }

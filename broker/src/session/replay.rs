@@ -4,7 +4,7 @@
 use super::connected::Connection;
 use crate::outbox::{Bounds, Pushed, Queued};
 use crate::permit::ReadRight;
-use crate::retained::RetainedMessage;
+use crate::retained::{Cursor, RetainedMessage};
 use crate::wire::{Delivery, Options};
 use std::num::NonZero;
 use std::sync::Arc;
@@ -19,8 +19,8 @@ pub(super) struct Replay {
     pub(super) filter: TopicFilter,
     options: Options,
     id: Option<u32>,
-    /// The last topic that was queued or left out.
-    after: Option<Arc<str>>,
+    /// Behind what was queued or left out.
+    from: Cursor,
 }
 
 impl Replay {
@@ -29,7 +29,7 @@ impl Replay {
             filter,
             options,
             id: id.map(u32::from),
-            after: None,
+            from: Cursor::start(),
         }
     }
 }
@@ -41,7 +41,7 @@ impl Connection {
             return false;
         };
         let (now, retained) = (self.now(), Arc::clone(&self.attached.context.retained));
-        let (page, next) = retained.matching(&replay.filter, replay.after.as_ref(), PAGE, now);
+        let (page, next) = retained.matching(&replay.filter, &replay.from, PAGE, now);
         let mut got_on = false;
         for message in &page {
             if !self.push_retained(message, &replay, now) {
@@ -50,10 +50,10 @@ impl Connection {
                 return got_on;
             }
             got_on = true;
-            replay.after = Some(Arc::clone(&message.topic));
+            replay.from = Cursor::after(message);
         }
-        if next.is_some() {
-            replay.after = next;
+        if let Some(next) = next {
+            replay.from = next;
             self.replays.push_back(replay);
         }
         true
@@ -62,7 +62,7 @@ impl Connection {
     /// False when there is no room for it now.
     fn push_retained(&self, message: &RetainedMessage, replay: &Replay, now: Timestamp) -> bool {
         let own = message.origin == self.handle().session;
-        let permit = match ReadRight::of(&self.rights, &message.topic).at(now) {
+        let permit = match ReadRight::of(&self.rights, message.topic()).at(now) {
             Ok(permit) if !(replay.options.no_local && own) => permit,
             _ => return true,
         };
@@ -90,7 +90,7 @@ impl Connection {
             packet_id: 0,
             duplicate: false,
             retain: true, // [MQTT-3.3.1-8]
-            topic: &message.topic,
+            topic: message.topic(),
             expiry: stored.seconds_left(now),
             ids: replay.id.as_slice(),
             forwarded: stored.properties(),

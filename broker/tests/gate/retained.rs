@@ -1,7 +1,8 @@
 //! Retained messages.
 
-use crate::client::connect;
-use crate::stage::{Stage, after};
+use crate::client::{connect, packet, text};
+use crate::stage::{NEVER, SOON, Stage, after};
+use std::time::Instant;
 use tanglegate_broker::{ClientLimits, Limits};
 use tanglegate_core::{Access, Audience};
 
@@ -169,4 +170,44 @@ async fn a_full_store_drops_and_says_so() {
     reader.subscribe("#", 0).await;
     assert_eq!(reader.payload().await, "a");
     reader.hears_nothing().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_asks_for_all_of_them_again_and_again_holds_no_publisher_back() {
+    const KEPT: u64 = 20_000;
+    let mut stage = Stage::new().await;
+    stage.give_everyone("#", Access::ReadWrite);
+    let mut publisher = connect(4, "p").open(&stage).await;
+    let mut all = vec![];
+    for number in 0..KEPT {
+        all.extend(publisher.publish_packet(0x31, &format!("{number}/x"), &[], "kept"));
+    }
+    publisher.send(&all).await;
+    stage.until("kept", |it| it.retained_messages == KEPT).await;
+    let mut greedy = connect(4, "g").open(&stage).await;
+    let subscribing = tokio::spawn(async move {
+        loop {
+            // Nothing is found by the first, and everything by the second.
+            for filter in ["+/none/#", "+/x"] {
+                let body = [&[0, 1][..], &text(filter), &[0]].concat();
+                greedy.send(&packet(0x82, &body)).await;
+            }
+            let begun = Instant::now();
+            while begun.elapsed() < NEVER {
+                greedy.packet().await;
+            }
+        }
+    });
+    let publishing = async {
+        for number in 0..200 {
+            let message = publisher.publish_packet(0x33, &format!("{number}/x"), &[], "new");
+            publisher.send(&message).await;
+            let answer = publisher.packet().await;
+            assert_eq!(publisher.read_acknowledgement(&answer).0, 0);
+        }
+    };
+    let published = tokio::time::timeout(SOON, publishing).await;
+    published.expect("200 messages are taken while others read all there are");
+    assert!(!subscribing.is_finished());
+    subscribing.abort();
 }
