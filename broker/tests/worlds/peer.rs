@@ -389,11 +389,12 @@ impl Peer {
         self.in_flight() > 0 || !self.outgoing.is_empty()
     }
 
-    /// A message that came on an earlier connection, was not answered and has not come again.
-    pub(crate) fn not_repeated(&self, messages: &[Published]) -> Option<Number> {
+    /// True when a message that came on an earlier connection and was not answered has yet to
+    /// come again.
+    pub(crate) fn not_repeated(&self, messages: &[Published]) -> bool {
         // What is for sale may have been withheld when its turn came.
-        let owed = |it: &&Incoming| messages[it.number as usize].topic != PAID;
-        self.incoming.iter().find(owed).map(|it| it.number)
+        let owed = |it: &Incoming| messages[it.number as usize].topic != PAID;
+        self.incoming.iter().any(owed)
     }
 
     /// A message's handshake is over, as this client sees it.

@@ -744,6 +744,17 @@ impl World<'_> {
         self.send(who, &packet(0x70, &id.to_be_bytes()))
     }
 
+    /// Something that was not answered is to come again, to somebody who is there.
+    fn owes(&self) -> bool {
+        let mut here = self.peers.iter().filter(|it| it.line.is_some());
+        let owes = here.any(|it| it.not_repeated(&self.messages));
+        if owes {
+            // It may be on its way.
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        owes
+    }
+
     /// Everybody comes back, answers everything, and nothing is missing. Then nothing is left.
     fn finish(mut self) -> Result<(), Broken> {
         for who in 0..2 {
@@ -754,12 +765,13 @@ impl World<'_> {
             }
             self.release(who)?;
         }
-        let mut rounds = 0;
         self.settle()?;
+        let mut rounds = 0;
         while self
             .peers
             .iter()
             .any(|it| it.line.is_some() && it.is_busy())
+            || self.owes()
         {
             for who in 0..2 {
                 self.acknowledge(who, usize::MAX)?;
@@ -767,12 +779,8 @@ impl World<'_> {
             self.settle()?;
             rounds += 1;
             if rounds > self.messages.len() + 10 {
-                return Err(broken!("[MQTT-4.3.2-1] some handshake never ends"));
-            }
-        }
-        for peer in self.peers.iter().filter(|it| it.line.is_some()) {
-            if let Some(number) = peer.not_repeated(&self.messages) {
-                return Err(broken!("[MQTT-4.4.0-1] message {number} is not sent again"));
+                let words = "[MQTT-4.3.2-1], [MQTT-4.4.0-1]";
+                return Err(broken!("{words} some handshake never ends"));
             }
         }
         for who in 0..2 {
