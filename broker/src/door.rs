@@ -33,6 +33,9 @@ struct Places {
     anonymous: usize,
     by_address: HashMap<IpAddr, Here>,
     connects: Bucket,
+    /// Connections of load balancers that have not said yet whom they are from.
+    unnamed: usize,
+    unnamed_connects: Bucket,
     conduct: Recent<IpAddr, Conduct>,
 }
 
@@ -61,6 +64,11 @@ pub(crate) struct Admission {
     whose: Whose,
 }
 
+/// The place of a connection of a load balancer until it has said whom it is from; given back
+/// when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Unnamed(Arc<Door>);
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Whose {
     NobodyKnows,
@@ -85,6 +93,8 @@ impl Door {
             anonymous: 0,
             by_address: HashMap::new(),
             connects: Bucket::default(),
+            unnamed: 0,
+            unnamed_connects: Bucket::default(),
             conduct: Recent::new(ADDRESSES),
         };
         Self {
@@ -92,6 +102,19 @@ impl Door {
             limits,
             counters,
         }
+    }
+
+    /// A place for a connection that a load balancer has made for somebody: as many as there may
+    /// be of which nobody knows yet whose they are, and as fast as any others.
+    pub(crate) fn admit_unnamed(self: &Arc<Self>, now: Instant) -> Option<Unnamed> {
+        let mut places = self.places.lock();
+        if places.unnamed >= self.limits.opening
+            || !places.unnamed_connects.take(self.limits.connects, 1, now)
+        {
+            return None;
+        }
+        places.unnamed += 1;
+        Some(Unnamed(Arc::clone(self)))
     }
 
     /// A place for a connection from `address`, if there is one.
@@ -185,6 +208,12 @@ impl Admission {
         places.anonymous += 1;
         self.whose = Whose::Anonymous;
         Ok(())
+    }
+}
+
+impl Drop for Unnamed {
+    fn drop(&mut self) {
+        self.0.places.lock().unnamed -= 1;
     }
 }
 

@@ -105,18 +105,18 @@ impl Entrance {
         !self.settings.trusted_proxies.is_empty()
     }
 
-    /// Reads whom a connection from `proxy` is from; an error when that is not to be believed.
-    pub(crate) async fn origin(&self, stream: &TcpStream, proxy: IpAddr) -> io::Result<IpAddr> {
-        let proxy = proxy.to_canonical();
-        if !self.trusts(proxy) {
-            return Err(io::ErrorKind::PermissionDenied.into());
-        }
-        Ok(proxied::read_origin(stream).await?.unwrap_or(proxy))
+    /// True when the word of whoever connects from that address counts on whom a connection is
+    /// from.
+    pub(crate) fn trusts(&self, proxy: IpAddr) -> bool {
+        let (proxy, trusted) = (proxy.to_canonical(), &self.settings.trusted_proxies);
+        trusted.iter().any(|it| it.contains(&proxy))
     }
 
-    fn trusts(&self, proxy: IpAddr) -> bool {
-        let trusted = &self.settings.trusted_proxies;
-        trusted.iter().any(|it| it.contains(&proxy))
+    /// Reads whom a connection from `proxy`, which is trusted, is from; an error when it does not
+    /// say so.
+    pub(crate) async fn origin(&self, stream: &TcpStream, proxy: IpAddr) -> io::Result<IpAddr> {
+        let origin = proxied::read_origin(stream).await?;
+        Ok(origin.unwrap_or(proxy.to_canonical()))
     }
 
     /// The connection as a stream of what the client says.

@@ -1,5 +1,6 @@
 //! Accepting connections, as many as the limits allow.
 
+use crate::door::Unnamed;
 use crate::entrance::Entrance;
 use crate::gate::{Context, Phase};
 use crate::session;
@@ -12,6 +13,10 @@ use tokio::task::{JoinError, JoinSet};
 
 /// Pause after a failed accept: the usual cause, no free file descriptors, lasts.
 const AFTER_FAILURE: Duration = Duration::from_millis(50);
+
+/// Time for a load balancer to say whom a connection is from. It says so at once, and one lost
+/// packet is sent again within that time.
+const HEADER_WITHIN: Duration = Duration::from_secs(3);
 
 /// Serves connections until the gate closes; then waits for those that are open.
 pub(crate) async fn listen(
@@ -74,7 +79,14 @@ fn admit(
     }
     let (entrance, context) = (Arc::clone(entrance), Arc::clone(context));
     if entrance.is_proxied() {
-        sessions.spawn(serve_proxied(stream, from, entrance, context));
+        let unnamed = entrance
+            .trusts(from)
+            .then(|| context.door.admit_unnamed(Instant::now()));
+        let Some(unnamed) = unnamed.flatten() else {
+            context.counters.refused_connections.one();
+            return;
+        };
+        sessions.spawn(serve_proxied(stream, from, unnamed, entrance, context));
     } else if let Some(admission) = context.door.admit(from, Instant::now()) {
         sessions.spawn(session::serve(stream, entrance, context, admission));
     }
@@ -84,15 +96,17 @@ fn admit(
 async fn serve_proxied(
     stream: TcpStream,
     proxy: IpAddr,
+    unnamed: Unnamed,
     entrance: Arc<Entrance>,
     context: Arc<Context>,
 ) {
-    let patience = context.limits.connect_within;
+    let patience = context.limits.connect_within.min(HEADER_WITHIN);
     let origin = Box::pin(entrance.origin(&stream, proxy));
     let Ok(Ok(origin)) = tokio::time::timeout(patience, origin).await else {
         context.counters.refused_connections.one();
         return;
     };
+    drop(unnamed);
     if let Some(admission) = context.door.admit(origin, Instant::now()) {
         session::serve(stream, entrance, context, admission).await;
     }

@@ -321,7 +321,7 @@ mod tests {
             [gate.listener.tls]
             certificates = "chain.pem"
             key = "key.pem"
-            clients = { authorities = "ca.pem", required = false, name = "email" }
+            clients = { authorities = "ca.pem", crl = "crl.pem", required = false, name = "email" }
             [gate.limits]
             retained_messages = 0
             [gate.limits.anonymous]
@@ -340,7 +340,9 @@ mod tests {
         let clients = tls.clients.as_ref().expect("certificates");
         assert_eq!(tls.key, Path::new("key.pem"));
         assert_eq!(clients.name, tanglegate_broker::CertificateName::Email);
-        assert!(!clients.required);
+        assert!(
+            !clients.required && clients.crl.as_deref() == Some(std::path::Path::new("crl.pem"))
+        );
         assert_eq!(gate.limits.retained_messages, 0);
         let anonymous = &gate.limits.anonymous;
         assert_eq!((anonymous.requests, anonymous.keep_alive), (None, None));

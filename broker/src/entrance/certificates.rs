@@ -3,7 +3,7 @@
 use parking_lot::RwLock;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::{self, PemObject};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::version::{TLS12, TLS13};
@@ -31,6 +31,10 @@ pub struct TlsSettings {
 pub struct ClientCertificates {
     /// PEM file with the certificates of the authorities that know our clients.
     pub authorities: PathBuf,
+    /// PEM file with the authorities' lists of certificates that they have revoked, one for each
+    /// of them, if revoked ones are to be refused. A list whose next update is overdue counts no
+    /// more, and without a list of its authority no certificate is good.
+    pub crl: Option<PathBuf>,
     /// Whether a client has to have a certificate; otherwise it may log in with a password, too.
     pub required: bool,
     /// Which name in the certificate is the user name.
@@ -92,7 +96,13 @@ pub enum TlsError {
         /// Why not.
         error: rustls::Error,
     },
-    /// An authority is of no use.
+    /// There is no list of revoked certificates in the file.
+    #[error("{} holds no list of revoked certificates; give a PEM file with “BEGIN X509 CRL” in it", path.display())]
+    NoList {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// An authority, or its list of revoked certificates, is of no use.
     #[error("clients cannot be checked against the authorities in {}: {why}", path.display())]
     Authority {
         /// Which file.
@@ -227,13 +237,32 @@ fn verifier(
         let added = roots.add(authority);
         added.map_err(|error| unusable(error.to_string()))?;
     }
-    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+    let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+    if let Some(path) = &clients.crl {
+        builder = builder
+            .with_crls(read_lists(path)?)
+            .enforce_revocation_expiration();
+    }
     let builder = if clients.required {
         builder
     } else {
         builder.allow_unauthenticated()
     };
     builder.build().map_err(|error| unusable(error.to_string()))
+}
+
+fn read_lists(path: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
+    let read = CertificateRevocationListDer::pem_file_iter(path).and_then(Iterator::collect);
+    let lists: Vec<_> = read.map_err(|error| TlsError::Unreadable {
+        what: "lists of revoked certificates",
+        path: path.to_owned(),
+        error,
+    })?;
+    if lists.is_empty() {
+        let path = path.to_owned();
+        return Err(TlsError::NoList { path });
+    }
+    Ok(lists)
 }
 
 fn read_certificates(

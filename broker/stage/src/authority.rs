@@ -3,8 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a test that fails may say where")]
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
-    KeyPair, KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType,
+    ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams,
+    SanType,
 };
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -26,7 +27,7 @@ impl Authority {
     pub fn new() -> Self {
         let mut params = CertificateParams::new(vec![]).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let name = &mut params.distinguished_name;
         name.push(DnType::CommonName, "an authority");
         let key = KeyPair::generate().unwrap();
@@ -78,7 +79,29 @@ impl Authority {
         }
         params.distinguished_name.push(DnType::CommonName, name);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        params.serial_number = Some(name.as_bytes().to_vec().into());
         self.certify(name, params);
+    }
+
+    /// Makes `crl.pem`, the list of revoked clients, whose next update is due in that year.
+    pub fn revoke(&self, names: &[&str], due: i32) {
+        let begun = rcgen::date_time_ymd(2_020, 1, 1);
+        let revoked = names.iter().map(|name| RevokedCertParams {
+            serial_number: name.as_bytes().to_vec().into(),
+            revocation_time: begun,
+            reason_code: None,
+            invalidity_date: None,
+        });
+        let list = CertificateRevocationListParams {
+            this_update: begun,
+            next_update: rcgen::date_time_ymd(due, 1, 1),
+            crl_number: 1_u64.into(),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        let list = list.signed_by(&self.issuer).unwrap();
+        self.write("crl.pem", &list.pem().unwrap());
     }
 
     fn certify(&self, name: &str, params: CertificateParams) {
@@ -95,6 +118,7 @@ impl Authority {
             key: self.path("server.key"),
             clients: clients.map(|(required, name)| ClientCertificates {
                 authorities: self.path("authority.pem"),
+                crl: None,
                 required,
                 name,
             }),

@@ -3,8 +3,11 @@
 use crate::authority::Authority;
 use crate::client::connect;
 use crate::stage::{SOON, Stage};
+use crate::wire::Way;
 use std::net::SocketAddr;
-use tanglegate_broker::{Limits, ListenerSettings, Transport};
+use tanglegate_broker::{
+    CertificateName, ClientCertificates, Limits, ListenerSettings, Rate, TlsSettings, Transport,
+};
 use tanglegate_core::Timestamp;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -116,4 +119,144 @@ async fn packets_of_all_kinds_are_counted_and_what_waits_is_known() {
         reader.acknowledge(&message).await;
     }
     stage.until("handed over", |it| it.known_waiting == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn revoked_certificates_open_nothing_and_the_list_is_read_again() {
+    let authority = Authority::new();
+    let names = ["ana", "bob"];
+    for name in names {
+        authority.certify_client(name, &[]);
+    }
+    authority.revoke(&["bob"], 2_100);
+    let tls = authority.tls(Some((true, CertificateName::CommonName)));
+    let clients = tls.clients.clone().expect("certificates");
+    let clients = ClientCertificates {
+        crl: Some(authority.path("crl.pem")),
+        ..clients
+    };
+    let tls = ListenerSettings {
+        tls: Some(TlsSettings {
+            clients: Some(clients),
+            ..tls
+        }),
+        ..listener()
+    };
+    let mut stage = Stage::listening(Limits::default(), vec![tls]).await;
+    for name in names {
+        stage.register(name);
+    }
+    let enters = async |name: &'static str| {
+        let way = Way {
+            name: "by certificate",
+            address: stage.address(),
+            tls: Some(authority.client(Some(name))),
+            websocket: false,
+        };
+        let Ok(mut wire) = way.try_connect().await else {
+            return false;
+        };
+        // In TLS 1.3 a client learns with its first read what became of its certificate.
+        let _ = wire.try_send(&connect(5, name).packet());
+        wire.packet()
+            .is_some_and(|(first, body)| (first, body[1]) == (0x20, 0))
+    };
+    assert!(enters("ana").await && !enters("bob").await);
+    // Read again: from now on the other one is revoked.
+    authority.revoke(&["ana"], 2_100);
+    assert!(enters("ana").await, "not read yet");
+    stage.gate.reload_certificates().expect("a list");
+    assert!(!enters("ana").await && enters("bob").await);
+    // A list that is overdue says nothing any more, and then nobody is let in.
+    authority.revoke(&[], 2_021);
+    stage.gate.reload_certificates().expect("a list");
+    assert!(!enters("ana").await && !enters("bob").await);
+    // What is no list leaves everything as it was.
+    authority.write("crl.pem", "nothing");
+    let error = stage.gate.reload_certificates().expect_err("no list");
+    let error = error.to_string();
+    assert!(
+        error.contains("crl.pem holds no list of revoked certificates"),
+        "{error}"
+    );
+    assert!(!enters("bob").await);
+    let failed = stage.gate.statistics_reader().listeners()[0].failed_tls;
+    assert!(failed >= Some(4), "{failed:?}");
+}
+
+/// A listener behind a load balancer on this machine.
+fn proxied() -> ListenerSettings {
+    ListenerSettings {
+        trusted_proxies: vec!["127.0.0.1/32".parse().expect("a network")],
+        ..listener()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_do_not_say_whom_they_are_from_are_bounded() {
+    let limits = Limits {
+        opening: 5,
+        opening_per_address: 5,
+        connect_within: std::time::Duration::from_millis(500),
+        ..Limits::default()
+    };
+    let stage = Stage::listening(limits, vec![proxied()]).await;
+    let mut open = vec![];
+    for _ in 0..20 {
+        open.push(
+            TcpStream::connect(stage.address())
+                .await
+                .expect("it listens"),
+        );
+    }
+    stage
+        .until("refused", |it| it.refused_connections == 15)
+        .await;
+    // Their time is short, and then there is room again.
+    stage
+        .until("closed", |it| it.refused_connections == 20)
+        .await;
+    let mut stream = TcpStream::connect(stage.address())
+        .await
+        .expect("it listens");
+    let hello = [
+        b"PROXY TCP4 192.0.2.7 10.0.0.1 1 2\r\n",
+        &connect(4, "x").packet()[..],
+    ];
+    stream.write_all(&hello.concat()).await.expect("open");
+    let mut answer = [0; 4];
+    stream.read_exact(&mut answer).await.expect("a CONNACK");
+    assert_eq!(answer, [0x20, 2, 0, 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_load_balancer_is_not_let_in_faster_than_anybody_else_and_strangers_cost_it_nothing() {
+    let limits = Limits {
+        connects: Rate::new(1, 10),
+        ..Limits::default()
+    };
+    let stage = Stage::listening(limits, vec![proxied()]).await;
+    let mut open = vec![];
+    for _ in 0..30 {
+        let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+        socket
+            .bind(([127, 0, 0, 3], 0).into())
+            .expect("this machine");
+        open.push(socket.connect(stage.address()).await.expect("it listens"));
+    }
+    stage
+        .until("strangers", |it| it.refused_connections == 30)
+        .await;
+    for _ in 0..30 {
+        open.push(
+            TcpStream::connect(stage.address())
+                .await
+                .expect("it listens"),
+        );
+    }
+    // Ten at once, and one more each second.
+    stage
+        .until("too fast", |it| it.refused_connections >= 30 + 15)
+        .await;
+    assert!(stage.statistics().refused_connections <= 30 + 20);
 }

@@ -41,6 +41,7 @@ struct TlsSection {
 #[serde(deny_unknown_fields)]
 struct ClientsSection {
     authorities: PathBuf,
+    crl: Option<PathBuf>,
     #[serde(default = "yes")]
     required: bool,
     #[serde(default)]
@@ -106,6 +107,7 @@ impl TlsSection {
             key: self.key,
             clients: self.clients.map(|it| ClientCertificates {
                 authorities: it.authorities,
+                crl: it.crl,
                 required: it.required,
                 name: match it.name {
                     WrittenName::CommonName => CertificateName::CommonName,
