@@ -85,9 +85,10 @@ impl Attached {
             claim.keep_no_more();
         }
         let now = context.clock.now();
-        let mut resumed = None;
+        let (mut resumed, mut spared) = (None, 0);
         if let Some(away) = found {
             if goes_on(&away, guest.clean, now) {
+                spared = away.will.as_ref().map_or(0, |(_, will)| will.cost());
                 resumed = Some(away.handle);
             } else {
                 end_session(&context, &away.handle);
@@ -104,8 +105,11 @@ impl Attached {
         let has_room = {
             let mut queue = handle.outbox.lock();
             queue.connect(in_flight, holds);
-            // From here on the connection counts them.
-            queue.hold(|held| (held.identifiers, held.will) = (0, will_cost))
+            queue.hold(|held| {
+                // From here on the connection counts them.
+                held.identifiers = 0;
+                held.will = held.will.saturating_sub(spared) + will_cost;
+            })
         };
         handle.connect(guest.password_set_at, guest.task);
         context.counters.sessions.one();
@@ -176,7 +180,13 @@ impl Attached {
             queue.hold_anyway(|held| held.identifiers = identifiers);
         }
         context.counters.open_sessions.one_less();
-        let will = charge.will.filter(|_| with_will);
+        let (will, unwanted) = match with_will {
+            true => (charge.will, None),
+            false => (None, charge.will),
+        };
+        if let Some(unwanted) = unwanted {
+            unwanted.give_back_room(handle);
+        }
         let claim = match charge.claim {
             Some(claim) if charge.expiry_seconds != 0 => claim,
             // The claim, if there is one, goes last: who gets it finds nothing.
@@ -204,9 +214,6 @@ impl Attached {
         // With the will, also when that is due at once: it is forgotten behind its publication.
         handle.record_away(&away);
         let due_now = away.will.take_if(|(due, _)| *due <= now);
-        if away.will.is_none() {
-            let _less = handle.outbox.lock().hold(|held| held.will = 0);
-        }
         claim.leave(away);
         let (handle, then) = (Arc::clone(handle), Then::Forget(now));
         due_now.map(|(_, will)| LastWord { handle, will, then })

@@ -35,6 +35,12 @@ impl Will {
     pub(super) fn cost(&self) -> usize {
         size_of::<Self>() + self.message.len()
     }
+
+    /// It is not held for that session any more.
+    pub(super) fn give_back_room(&self, handle: &Handle) {
+        let mut queue = handle.outbox.lock();
+        let _less = queue.hold(|held| held.will = held.will.saturating_sub(self.cost()));
+    }
 }
 
 impl From<&WillRequest> for Will {
@@ -78,6 +84,7 @@ impl LastWord {
             let (session, kept) = (handle.session, handle.store.is_some());
             return tracing::warn!(session, kept, %stopped, "a will is not published");
         }
+        will.give_back_room(&handle);
         match then {
             Then::Forget(since) => context.registry.forget_will(&handle, since),
             Then::End => end_session(context, &handle),

@@ -303,3 +303,36 @@ fn resident() -> usize {
     let pages = told.split(' ').nth(1).and_then(|it| it.parse().ok());
     pages.unwrap_or(0) * 4_096_usize
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_will_is_held_until_it_is_published_unwanted_or_spared() {
+    let mut stage = stage().await;
+    stage.register("ana");
+    let will = "w".repeat(20_000);
+    let connect = connect(5, "x").login("ana").kept(100);
+    let delayed = connect.clone().delayed_will("t", &will, 50);
+    let held = |stage: &Stage| stage.statistics().known_bytes;
+    let nothing = held(&stage);
+    // Lost: the will waits, and is spared by whoever comes back.
+    drop(delayed.open(&stage).await);
+    stage.until("away", |it| it.away_sessions == 1).await;
+    let one = held(&stage);
+    assert!(one >= nothing + 18_000, "{one}");
+    for _ in 0..20 {
+        drop(delayed.resume(&stage).await);
+        stage.until("away", |it| it.away_sessions == 1).await;
+        assert_eq!(held(&stage), one, "never two at a time");
+    }
+    // Published when it is due.
+    stage.hand.advance_to(crate::stage::after(60_000));
+    stage
+        .until("published", |it| it.known_bytes == nothing)
+        .await;
+    // Unwanted by a client that takes leave.
+    let mut polite = delayed.resume(&stage).await;
+    assert_eq!(held(&stage), one);
+    polite.send(&[0xE0, 0]).await;
+    stage
+        .until("forgotten", |it| it.known_bytes == nothing)
+        .await;
+}
