@@ -21,8 +21,9 @@ const CONNECTION: usize = (4 << 10) + GROWTH * (FREE + (1 << 10));
 const OPENING: usize = (8 << 10) + GROWTH * FREE;
 /// A session whose client is away.
 const SESSION: usize = (3 << 10) + GROWTH * FREE;
-/// TLS of a connection: its state, a record in each direction, and a handshake's certificates.
-const TLS: usize = 64 << 10;
+/// TLS of a connection: its state, a record in each direction, and the longest handshake message
+/// that is taken, 64 KiB (RFC 8446 §4 would allow more).
+const TLS: usize = 100 << 10;
 /// WebSocket of a connection: a piece that waits to leave.
 const FRAMES: usize = 18 << 10;
 /// One thread's buffer for what is read.

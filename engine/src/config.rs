@@ -340,9 +340,7 @@ mod tests {
         let clients = tls.clients.as_ref().expect("certificates");
         assert_eq!(tls.key, Path::new("key.pem"));
         assert_eq!(clients.name, tanglegate_broker::CertificateName::Email);
-        assert!(
-            !clients.required && clients.crl.as_deref() == Some(std::path::Path::new("crl.pem"))
-        );
+        assert!(!clients.required && clients.crl.as_deref() == Some(Path::new("crl.pem")));
         assert_eq!(gate.limits.retained_messages, 0);
         let anonymous = &gate.limits.anonymous;
         assert_eq!((anonymous.requests, anonymous.keep_alive), (None, None));
