@@ -6,8 +6,11 @@
 //! touches nothing that other threads touch. The first [`FREE`] bytes of each client are its own
 //! and not counted here; they belong to what a connection costs at rest.
 
+use parking_lot::Mutex;
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::task::Waker;
 
 /// Bytes that every client may hold whatever the others do: room for some messages, and for a
 /// subscription or two.
@@ -20,6 +23,11 @@ const CHUNK: usize = 4 << 10;
 pub(crate) struct Budget {
     most: usize,
     taken: AtomicUsize,
+    /// How often bytes were given back.
+    given: AtomicU64,
+    /// Who is to be woken when bytes are given back, by session.
+    waiting: Mutex<HashMap<u64, Waker>>,
+    anybody_waits: AtomicBool,
 }
 
 /// What one client holds. Given back when it is dropped.
@@ -37,6 +45,9 @@ impl Budget {
         Self {
             most,
             taken: AtomicUsize::new(0),
+            given: AtomicU64::new(0),
+            waiting: Mutex::default(),
+            anybody_waits: AtomicBool::new(false),
         }
     }
 
@@ -63,9 +74,36 @@ impl Budget {
     }
 
     fn give(&self, bytes: usize) {
-        if bytes != 0 {
-            self.taken.fetch_sub(bytes, Ordering::Relaxed);
+        if bytes == 0 {
+            return;
         }
+        self.taken.fetch_sub(bytes, Ordering::SeqCst);
+        self.given.fetch_add(1, Ordering::SeqCst);
+        if self.anybody_waits.load(Ordering::SeqCst) {
+            self.wake_all();
+        }
+    }
+
+    /// How often bytes were given back. Whoever was refused waits only while this is what it was
+    /// before he asked.
+    pub(crate) fn given(&self) -> u64 {
+        self.given.load(Ordering::SeqCst)
+    }
+
+    /// Has a session's task woken when bytes are given back after this.
+    pub(crate) fn wake_when_given(&self, session: u64, task: &Waker) {
+        let mut waiting = self.waiting.lock();
+        waiting.insert(session, task.clone());
+        self.anybody_waits.store(true, Ordering::SeqCst);
+    }
+
+    fn wake_all(&self) {
+        let woken = {
+            let mut waiting = self.waiting.lock();
+            self.anybody_waits.store(false, Ordering::SeqCst);
+            std::mem::take(&mut *waiting)
+        };
+        woken.into_values().for_each(Waker::wake);
     }
 }
 
@@ -185,6 +223,28 @@ mod tests {
         for share in &greedy {
             assert!(share.used() > (1 << 20) / 11, "{}", share.used());
         }
+    }
+
+    #[test]
+    fn whoever_waits_is_woken_when_something_is_given_back() {
+        struct Woken(AtomicU64);
+        impl std::task::Wake for Woken {
+            fn wake(self: Arc<Self>) {
+                self.0.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+        let (budget, woken) = (budget(100_000), Arc::new(Woken(AtomicU64::new(0))));
+        let mut share = Share::new(&budget);
+        assert!(share.take(40_000));
+        let before = budget.given();
+        budget.wake_when_given(1, &Waker::from(Arc::clone(&woken)));
+        assert_eq!(budget.given(), before);
+        share.give(40_000);
+        assert_ne!(budget.given(), before);
+        assert_eq!(woken.0.load(Ordering::SeqCst), 1);
+        assert!(share.take(40_000));
+        drop(share);
+        assert_eq!(woken.0.load(Ordering::SeqCst), 1, "once only");
     }
 
     #[test]

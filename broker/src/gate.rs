@@ -162,13 +162,18 @@ impl Budgets {
 }
 
 impl Context {
+    /// What clients of that kind share.
+    pub(crate) fn budget(&self, subject: Option<SubscriberId>) -> &Arc<Budget> {
+        match subject {
+            Some(_) => &self.budgets.known,
+            None => &self.budgets.anonymous,
+        }
+    }
+
     /// What may wait for one more client.
     pub(crate) fn room(&self, subject: Option<SubscriberId>) -> Room {
         let limits = self.limits.of(subject);
-        let budget = match subject {
-            Some(_) => &self.budgets.known,
-            None => &self.budgets.anonymous,
-        };
+        let budget = self.budget(subject);
         Room {
             bytes: limits.queued_bytes,
             messages: limits.queued_messages,

@@ -61,6 +61,8 @@ pub(super) struct Connection {
     /// Answers that are not in `writing` yet.
     pub(super) acks: Acks,
     pub(super) replays: VecDeque<Replay>,
+    /// The first of them found no room, when so much had been given back to the budget.
+    pub(super) starved: Option<u64>,
     pub(super) me: Me,
     pub(super) patience: Patience,
     /// Messages read since the last turn.
@@ -126,6 +128,7 @@ impl Connection {
             unacknowledged: Unacknowledged::default(),
             acks: Acks::default(),
             replays: VecDeque::new(),
+            starved: None,
             me: Me::default(),
             patience,
             record: RecordWriter::default(),

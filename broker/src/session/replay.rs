@@ -37,16 +37,21 @@ impl Replay {
 impl Connection {
     /// Queues the next retained messages; true when it got on.
     pub(super) fn replay(&mut self) -> bool {
+        self.starved = None;
         let Some(mut replay) = self.replays.pop_front() else {
             return false;
         };
-        let (now, retained) = (self.now(), Arc::clone(&self.attached.context.retained));
+        let context = &self.attached.context;
+        let given = context.budget(self.handle().subject).given();
+        let (now, retained) = (self.now(), Arc::clone(&context.retained));
         let (page, next) = retained.matching(&replay.filter, &replay.from, PAGE, now);
         let mut got_on = false;
         for message in &page {
             if !self.push_retained(message, &replay, now) {
-                // No room: from here, when the client has read what is queued.
+                // No room: from here, when the client has read what is queued, or others have
+                // given room back.
                 self.replays.push_front(replay);
+                self.starved = Some(given);
                 return got_on;
             }
             got_on = true;

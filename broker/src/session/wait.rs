@@ -48,6 +48,14 @@ impl Connection {
             store.when_safe(mark, move || outbox.wake());
         }
         woken.other |= self.rights_changed() || (!blocked && self.acks.is_ready());
+        if let Some(given) = self.starved
+            && !blocked
+        {
+            let (context, handle) = (&self.attached.context, self.handle());
+            let budget = context.budget(handle.subject);
+            budget.wake_when_given(handle.session, cx.waker());
+            woken.other |= budget.given() != given;
+        }
         if blocked {
             woken.other |= self.socket.poll_writable(cx).is_ready();
         }

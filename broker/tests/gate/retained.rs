@@ -211,3 +211,41 @@ async fn whoever_asks_for_all_of_them_again_and_again_holds_no_publisher_back() 
     assert!(!subscribing.is_finished());
     subscribing.abort();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_that_finds_no_room_goes_on_when_others_give_some_back() {
+    let limits = Limits {
+        anonymous_bytes: 200_000,
+        anonymous: ClientLimits {
+            queued_bytes: 200_000,
+            ..ClientLimits::anonymous()
+        },
+        ..Limits::default()
+    };
+    let mut stage = Stage::with(limits).await;
+    let plug = stage.register("plug");
+    stage.give(Audience::Subscriber(plug), "#", Access::Write);
+    stage.give_everyone("#", Access::Read);
+    let mut publisher = connect(4, "p").login("plug").open(&stage).await;
+    let big = publisher.publish_packet(0x31, "big", &[], &"x".repeat(50_000));
+    publisher.send(&big).await;
+    stage.until("kept", |it| it.retained_messages == 1).await;
+    // Messages that nobody acknowledges: of each client the first is on its way, the others wait.
+    let mut hogs = vec![];
+    for (topic, count) in [("a", 5), ("b", 3), ("c", 2)] {
+        let mut hog = connect(5, topic)
+            .properties(&[0x21, 0, 1])
+            .open(&stage)
+            .await;
+        hog.subscribe(topic, 1).await;
+        for _ in 0..count {
+            publisher.publish_safely(topic, &"x".repeat(20_000)).await;
+        }
+        hogs.push(hog);
+    }
+    let mut reader = connect(4, "r").open(&stage).await;
+    reader.subscribe("big", 0).await;
+    reader.hears_nothing().await;
+    drop(hogs);
+    assert_eq!(reader.message().await.payload.len(), 50_000);
+}
