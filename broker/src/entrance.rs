@@ -19,7 +19,6 @@ pub(crate) use proxied::origin;
 use rustls::ServerConnection;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use tanglegate_core::Timestamp;
 use tokio::net::TcpStream;
 
 /// A listener, without its TCP socket.
@@ -82,12 +81,8 @@ impl Entrance {
             failed_tls: certificates.map(|_| self.failed_tls.read()),
             failed_websocket: speaks_frames.then(|| self.failed_websocket.read()),
             certificate_expires: certificates.map(Certificates::expires),
+            revocation_list_due: certificates.and_then(Certificates::lists_due),
         }
-    }
-
-    /// When the first of its certificates ends; `None` without TLS.
-    pub(crate) fn certificate_expires(&self) -> Option<Timestamp> {
-        self.certificates.as_ref().map(Certificates::expires)
     }
 
     /// Open connections, at most.

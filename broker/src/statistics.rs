@@ -205,6 +205,9 @@ pub struct ListenerStatistics {
     pub failed_websocket: Option<u64>,
     /// When the first of its certificates ends; `None` without TLS.
     pub certificate_expires: Option<Timestamp>,
+    /// When the next update of the first of its lists of revoked certificates is due, after which
+    /// it lets no certificate in; `None` without any.
+    pub revocation_list_due: Option<Timestamp>,
 }
 
 impl StatisticsReader {

@@ -129,6 +129,8 @@ pub(crate) struct Prepared {
     config: Arc<ServerConfig>,
     /// When the first of our certificates ends.
     expires: Timestamp,
+    /// When the first list of revoked certificates is overdue; `None` without any.
+    lists_due: Option<Timestamp>,
 }
 
 /// What one listener shows, and asks for.
@@ -169,6 +171,11 @@ impl Certificates {
         self.present.read().expires
     }
 
+    /// When the first list of revoked certificates is overdue; `None` without any.
+    pub(super) fn lists_due(&self) -> Option<Timestamp> {
+        self.present.read().lists_due
+    }
+
     /// The user name in a certificate that was checked.
     pub(super) fn name_in(&self, certificate: &CertificateDer<'_>) -> Result<String, NameError> {
         let clients = self.settings.clients.as_ref();
@@ -188,8 +195,12 @@ fn prepare(settings: &TlsSettings, application: &[u8]) -> Result<Prepared, TlsEr
     let config = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&[&TLS13, &TLS12])
         .map_err(TlsError::Setup)?;
+    let lists_of = |it: &ClientCertificates| it.crl.as_deref().map(read_lists).transpose();
+    let lists = settings.clients.as_ref().map(lists_of).transpose()?;
+    let lists = lists.flatten();
+    let lists_due = lists.as_deref().map(first_due);
     let config = match &settings.clients {
-        Some(clients) => config.with_client_cert_verifier(verifier(clients, provider)?),
+        Some(clients) => config.with_client_cert_verifier(verifier(clients, lists, provider)?),
         None => config.with_no_client_auth(),
     };
     let config = config.with_single_cert(chain, key);
@@ -207,6 +218,7 @@ fn prepare(settings: &TlsSettings, application: &[u8]) -> Result<Prepared, TlsEr
     Ok(Prepared {
         config: Arc::new(config),
         expires,
+        lists_due,
     })
 }
 
@@ -223,8 +235,20 @@ fn first_end(chain: &[CertificateDer<'_>]) -> Timestamp {
     ends.min().unwrap_or(Timestamp::FOREVER)
 }
 
+/// When the next update of the first of these lists is due; what cannot be read is overdue.
+fn first_due(lists: &[CertificateRevocationListDer<'_>]) -> Timestamp {
+    let due = |list: &CertificateRevocationListDer<'_>| {
+        let (_, parsed) = x509_parser::parse_x509_crl(list).ok()?;
+        let seconds = u64::try_from(parsed.next_update()?.timestamp()).ok()?;
+        Some(Timestamp(seconds.saturating_mul(1_000)))
+    };
+    let due = lists.iter().map(|it| due(it).unwrap_or(Timestamp(0)));
+    due.min().unwrap_or(Timestamp::FOREVER)
+}
+
 fn verifier(
     clients: &ClientCertificates,
+    lists: Option<Vec<CertificateRevocationListDer<'static>>>,
     provider: Arc<CryptoProvider>,
 ) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
     let path = &clients.authorities;
@@ -238,10 +262,8 @@ fn verifier(
         added.map_err(|error| unusable(error.to_string()))?;
     }
     let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-    if let Some(path) = &clients.crl {
-        builder = builder
-            .with_crls(read_lists(path)?)
-            .enforce_revocation_expiration();
+    if let Some(lists) = lists {
+        builder = builder.with_crls(lists).enforce_revocation_expiration();
     }
     let builder = if clients.required {
         builder

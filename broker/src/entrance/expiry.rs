@@ -2,6 +2,7 @@
 
 use super::Entrance;
 use crate::clock::Clock;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use tanglegate_core::Timestamp;
 
@@ -11,30 +12,47 @@ const DAY: u64 = 24 * 3_600 * 1_000;
 /// How often it is looked, and said.
 const LOOK: u64 = DAY / 2;
 
-/// Looks at the certificates of these listeners now and then, and warns before one ends. It goes
-/// on for ever.
+/// Looks at the certificates of these listeners now and then, and at their lists of revoked ones,
+/// and warns before one ends. It goes on for ever.
 pub(crate) async fn watch_certificates(entrances: Vec<Arc<Entrance>>, clock: Clock) {
     loop {
         let now = clock.now();
         for entrance in &entrances {
-            let Some(expires) = entrance.certificate_expires() else {
-                continue;
-            };
-            let listener = entrance.settings.address;
-            match days_left(expires, now) {
-                Some(0) => tracing::error!(
-                    %listener, %expires,
-                    "a certificate has ended or ends within a day: clients refuse it; renew it \
-                     and send SIGHUP"
-                ),
-                Some(days) => tracing::warn!(
-                    %listener, %expires, days,
-                    "a certificate ends soon: renew it and send SIGHUP"
-                ),
-                None => {}
+            if let Some(certificates) = &entrance.certificates {
+                let listener = entrance.settings.address;
+                tell_certificate(listener, certificates.expires(), now);
+                if let Some(due) = certificates.lists_due() {
+                    tell_lists(listener, due, now);
+                }
             }
         }
         clock.reached(now.plus_millis(LOOK)).await;
+    }
+}
+
+fn tell_certificate(listener: SocketAddr, expires: Timestamp, now: Timestamp) {
+    match days_left(expires, now) {
+        Some(0) => tracing::error!(
+            %listener, %expires,
+            "a certificate has ended or ends within a day: clients refuse it; renew it and send \
+             SIGHUP"
+        ),
+        Some(days) => tracing::warn!(
+            %listener, %expires, days,
+            "a certificate ends soon: renew it and send SIGHUP"
+        ),
+        None => {}
+    }
+}
+
+/// Lists are made anew every few days or weeks: only the last day is worth a word.
+fn tell_lists(listener: SocketAddr, due: Timestamp, now: Timestamp) {
+    if days_left(due, now) == Some(0) {
+        tracing::error!(
+            %listener, %due,
+            "the list of revoked certificates is overdue or will be within a day: no certificate \
+             opens anything then; fetch a new list and send SIGHUP"
+        );
     }
 }
 

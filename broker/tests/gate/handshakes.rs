@@ -167,6 +167,9 @@ async fn revoked_certificates_open_nothing_and_the_list_is_read_again() {
     assert!(enters("ana").await, "not read yet");
     stage.gate.reload_certificates().expect("a list");
     assert!(!enters("ana").await && enters("bob").await);
+    let due = || stage.gate.statistics_reader().listeners()[0].revocation_list_due;
+    let told = due().expect("a list").to_string();
+    assert_eq!(told, "2100-01-01T00:00:00Z");
     // A list that is overdue says nothing any more, and then nobody is let in.
     authority.revoke(&[], 2_021);
     stage.gate.reload_certificates().expect("a list");

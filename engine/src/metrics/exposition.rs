@@ -172,22 +172,28 @@ fn decisions(page: &mut Page<'_>, it: &Statistics) -> fmt::Result {
 }
 
 fn handshakes(page: &mut Page<'_>, listeners: &[ListenerStatistics]) -> fmt::Result {
-    let (mut failed, mut ends) = (vec![], vec![]);
+    let (mut failed, mut ends, mut due) = (vec![], vec![], vec![]);
     for it in listeners {
         let at = it.address.to_string();
         for (layer, count) in [("tls", it.failed_tls), ("websocket", it.failed_websocket)] {
             let labels = [("listener", at.clone()), ("layer", layer.to_owned())];
             failed.extend(count.map(|count| (labels, count)));
         }
-        if let Some(end) = it.certificate_expires {
-            ends.push(([("listener", at)], end.0 / 1_000));
-        }
+        let seconds = |at: &String, instant: Timestamp| {
+            let labels = [("listener", at.clone())];
+            (labels, instant.0 / 1_000)
+        };
+        ends.extend(it.certificate_expires.map(|end| seconds(&at, end)));
+        due.extend(it.revocation_list_due.map(|end| seconds(&at, end)));
     }
     let help = "Clients that were not understood before their CONNECT: failed TLS handshakes, and \
                 requests for a WebSocket that were none";
     page.counters("handshakes_failed", help, failed)?;
     let help = "When the first certificate that the listener shows ends, in Unix time";
-    page.gauges("certificate_expires_seconds", help, ends)
+    page.gauges("certificate_expires_seconds", help, ends)?;
+    let help = "When the first list of revoked certificates is overdue, in Unix time; no \
+                certificate opens anything from then on";
+    page.gauges("revocation_list_due_seconds", help, due)
 }
 
 fn waiting(page: &mut Page<'_>, it: &Statistics) -> fmt::Result {
@@ -329,6 +335,7 @@ mod tests {
                 failed_tls: Some(4),
                 failed_websocket: None,
                 certificate_expires: Some(Timestamp(1_800_000_000_999)),
+                revocation_list_due: None,
             }],
             position: 7,
             stale: true,
