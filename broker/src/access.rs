@@ -47,14 +47,16 @@ impl AccessView {
     }
 
     /// Sets the table, e.g. after the log was replayed, in the place of any other. It counts as
-    /// fresh. Every open session is looked at again.
+    /// fresh once every session has its rights from it; nothing is permitted before, so that no
+    /// message passes by a session that may read it.
     pub fn install(&self, acl: Acl) {
         {
             let mut table = self.0.table.write();
             table.acl = Some(acl);
-            table.stale = false;
+            table.stale = true;
         }
         self.tell([Affected::Everyone]);
+        self.mark_fresh();
         self.0.installed.send_replace(true);
     }
 
@@ -251,5 +253,30 @@ impl AccessView {
         let watching = self.0.watching.lock();
         let known = watching.known.values().flatten();
         known.chain(watching.anonymous.values()).cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_permitted_before_every_session_has_its_rights() {
+        let view = AccessView::new();
+        let handles: Vec<_> = (0..2_000)
+            .map(|it| Arc::new(Handle::numbered(it)))
+            .collect();
+        handles.iter().for_each(|it| view.watch(it));
+        let version = |it: &Arc<Handle>| it.outbox.rights_version();
+        let before: Vec<u64> = handles.iter().map(version).collect();
+        std::thread::scope(|scope| {
+            scope.spawn(|| view.install(Acl::default()));
+            while view.permit_connect(None) == Err(Denied::NotReady) {
+                std::hint::spin_loop();
+            }
+            let untold = handles.iter().zip(&before);
+            let untold = untold.filter(|(it, before)| version(it) == **before);
+            assert_eq!(untold.count(), 0);
+        });
     }
 }

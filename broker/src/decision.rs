@@ -3,11 +3,12 @@
 
 use crate::access::AccessView;
 use crate::limits::ClientLimits;
-use crate::permit::WritePermit;
+use crate::permit::{SubscribePermit, WritePermit};
 use crate::session::concerns_me;
+use crate::shard::Interest;
 use crate::wire::Reason;
 use std::fmt;
-use tanglegate_core::{Denied, Permit, SubscriberId, Timestamp, TopicFilter, TopicName};
+use tanglegate_core::{Denied, Permit, SubscriberId, Timestamp, TopicName};
 
 /// To whoever gives a wrong password, or a name that nobody has.
 pub(crate) const WRONG_LOGIN: &str = "the user name or the password is wrong";
@@ -103,8 +104,9 @@ pub(crate) fn permit_publish(
     Ok((permit, write))
 }
 
-/// May he subscribe to `filter`? `None` stands for a filter on what every client is told about
-/// itself, which needs no permit.
+/// May he subscribe to `interest`, which he wrote as `text`? The permit of a right, and what of it
+/// a shard demands. `None` stands for a filter on what every client is told about itself, which
+/// needs no right. Whoever shares a filter needs the same right as whoever reads it alone.
 ///
 /// # Errors
 /// When the filter is beyond the limits, or no running right overlaps it.
@@ -112,15 +114,23 @@ pub(crate) fn permit_subscribe(
     view: &AccessView,
     limits: &ClientLimits,
     subject: Option<SubscriberId>,
-    filter: &TopicFilter,
+    (text, interest): (&str, Interest),
     now: Timestamp,
-) -> Result<Option<Permit>, Refusal> {
-    check_size(Subject::Filter, filter.as_str(), limits)?;
-    if concerns_me(filter) {
-        return Ok(None);
+) -> Result<(Option<Permit>, SubscribePermit), Refusal> {
+    let filter = interest.filter();
+    if text.len() > limits.topic_bytes {
+        return Err(Refusal::TooLong(Subject::Filter, limits.topic_bytes));
     }
-    let permit = view.permit_subscribe(subject, filter, now);
-    permit.map(Some).map_err(Refusal::Denied)
+    check_size(Subject::Filter, filter.as_str(), limits)?;
+    let permit = match concerns_me(filter) {
+        true => None,
+        false => {
+            let permit = view.permit_subscribe(subject, filter, now);
+            Some(permit.map_err(Refusal::Denied)?)
+        }
+    };
+    let subscribe = SubscribePermit::new(permit.as_ref(), interest);
+    Ok((permit, subscribe))
 }
 
 fn check_size(subject: Subject, text: &str, limits: &ClientLimits) -> Result<(), Refusal> {

@@ -126,7 +126,7 @@ pub(crate) enum Phase {
 pub(crate) struct Context {
     pub(crate) view: AccessView,
     pub(crate) clock: Clock,
-    pub(crate) limits: Limits,
+    pub(crate) limits: Arc<Limits>,
     /// What all clients of a kind may make the gate hold.
     pub(crate) budgets: Budgets,
     pub(crate) log: Log,
@@ -275,7 +275,7 @@ impl Gate {
             logins,
             door: Arc::new(Door::new(limits.clone(), Arc::clone(&counters))),
             budgets: Budgets::new(&limits),
-            limits,
+            limits: Arc::new(limits),
             counters,
             phase: watch::Sender::new(Phase::Open),
             sessions: AtomicU64::new(highest),
@@ -371,7 +371,7 @@ impl Gate {
             ..
         } = &*self.context;
         let anonymous = self.entrances.iter().any(|it| it.lets_anonymous_in());
-        Inquiry::new(view.clone(), clock.clone(), limits.clone(), anonymous)
+        Inquiry::new(view.clone(), clock.clone(), Arc::clone(limits), anonymous)
     }
 
     /// What it did so far.

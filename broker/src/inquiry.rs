@@ -6,7 +6,9 @@ use crate::decision::{
     LOGIN_NEEDED, NO_MORE_ANONYMOUS, WRONG_LOGIN, permit_publish, permit_subscribe,
 };
 use crate::limits::Limits;
+use crate::shard::Interest;
 use crate::sys::ME;
+use std::sync::Arc;
 use tanglegate_core::{
     Permit, Position, Right, SubscriberId, Timestamp, TopicError, TopicFilter, TopicName,
 };
@@ -16,7 +18,7 @@ use tanglegate_core::{
 pub enum Asked {
     /// To be let in.
     Connect,
-    /// To subscribe to a filter.
+    /// To subscribe to a filter, alone or as `$share/GROUP/FILTER`.
     Subscribe(TopicFilter),
     /// To publish on a topic.
     Publish(TopicName),
@@ -46,7 +48,7 @@ pub struct Answer {
 pub struct Inquiry {
     view: AccessView,
     clock: Clock,
-    limits: Limits,
+    limits: Arc<Limits>,
     /// Some listener lets clients without a login in.
     anonymous: bool,
 }
@@ -69,7 +71,12 @@ impl Asked {
 }
 
 impl Inquiry {
-    pub(crate) fn new(view: AccessView, clock: Clock, limits: Limits, anonymous: bool) -> Self {
+    pub(crate) fn new(
+        view: AccessView,
+        clock: Clock,
+        limits: Arc<Limits>,
+        anonymous: bool,
+    ) -> Self {
         Self {
             view,
             clock,
@@ -118,7 +125,11 @@ impl Inquiry {
                 None
             }
             Asked::Subscribe(filter) => {
-                permit_subscribe(view, limits, subject, filter, now).map_err(|it| it.to_string())?
+                let text = filter.as_str();
+                let interest = Interest::parse(text).map_err(|it| it.to_string())?;
+                let asked = (text, interest);
+                let permit = permit_subscribe(view, limits, subject, asked, now);
+                permit.map_err(|it| it.to_string())?.0
             }
             Asked::Publish(topic) => {
                 let permit = permit_publish(view, limits, subject, topic, now);
@@ -131,5 +142,44 @@ impl Inquiry {
             }
         };
         Ok(permit.map(|it: Permit| it.right().clone()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tanglegate_core::{Access, Acl, Audience, Event, Recorded, Rule, RuleId};
+
+    fn inquiry() -> Inquiry {
+        let rule = Rule {
+            id: RuleId([1; 16]),
+            audience: Audience::Everyone,
+            filter: TopicFilter::parse("sensor/#").unwrap(),
+            access: Access::Read,
+        };
+        let (mut acl, view) = (Acl::default(), AccessView::new());
+        acl.apply(Recorded {
+            position: Position(1),
+            recorded_at: Timestamp(1),
+            event: &Event::RuleGiven { rule },
+        });
+        view.install(acl);
+        Inquiry::new(view, Clock::wall(), Arc::default(), true)
+    }
+
+    #[test]
+    fn whoever_shares_a_filter_needs_the_right_to_the_filter_itself() {
+        let ask = |text: &str| {
+            let asked = Asked::parse("subscribe", text).unwrap().unwrap();
+            inquiry().ask(None, &asked).verdict
+        };
+        for text in ["sensor/live", "$share/readers/sensor/live"] {
+            let right = ask(text).unwrap().unwrap();
+            assert_eq!(right.filter().as_str(), "sensor/#", "{text}");
+        }
+        let why = ask("$share/readers/other").unwrap_err();
+        assert_eq!(why, "no right to read other");
+        let why = ask("$share/readers").unwrap_err();
+        assert!(why.contains("for example $share/readers/sensor/#"), "{why}");
     }
 }

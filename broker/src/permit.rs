@@ -3,13 +3,16 @@
 //!
 //! ```text
 //! may he write?  Permit ──▶ WritePermit ──▶ record
+//! may he listen? Permit ──▶ SubscribePermit ──▶ shard
 //! may he read?   Rights ──▶ ReadRight ──at each message──▶ ReadPermit ──▶ outbox ──▶ socket
 //! ```
 //!
-//! No record takes a message without a [`WritePermit`] for its topic, and no outbox one without a
-//! [`ReadPermit`], whatever brings it there: a client, a will, the retained store, a group, or a
+//! No shard takes a subscription without a [`SubscribePermit`], no record a message without a [`WritePermit`] for its
+//! topic, and no outbox one without a [`ReadPermit`], whatever brings it there: a client, a will, the retained store, a group, or a
 //! session that came back.
 
+use crate::session::concerns_me;
+use crate::shard::Interest;
 use crate::sys::ME;
 use std::num::NonZero;
 use std::sync::Arc;
@@ -62,6 +65,40 @@ impl WritePermit {
     /// True while it runs. A permit without an end asks no clock.
     pub(crate) fn runs(&self, now: impl FnOnce() -> Timestamp) -> bool {
         self.until == Timestamp::FOREVER || now() < self.until
+    }
+}
+
+/// A permit to subscribe. What is read under it is permitted message by message.
+#[derive(Debug, Clone)]
+#[must_use]
+pub(crate) struct SubscribePermit(Interest);
+
+impl SubscribePermit {
+    /// What a check of its filter has permitted; what concerns nobody but the client needs none.
+    ///
+    /// # Panics
+    /// When it permits something else.
+    pub(crate) fn new(permit: Option<&Permit>, interest: Interest) -> Self {
+        let filter = interest.filter();
+        let is_permitted = match permit {
+            Some(it) => it.access().allows(Action::Read) && it.filter().overlaps(filter),
+            None => concerns_me(filter),
+        };
+        assert!(
+            is_permitted,
+            "a permit is for the filter that was asked for"
+        );
+        Self(interest)
+    }
+
+    /// What was permitted before the server was started.
+    pub(crate) fn restored(interest: Interest) -> Self {
+        Self(interest)
+    }
+
+    /// What is subscribed to.
+    pub(crate) fn interest(&self) -> &Interest {
+        &self.0
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::Order;
 use crate::outbox::Outbox;
+use crate::permit::SubscribePermit;
 use crate::shard::{Interest, Shard, Subscribed};
 use crate::store::{Change, Mark, Store};
 use crate::wire::{Options, Version};
@@ -134,12 +135,13 @@ impl Handle {
     pub(super) fn subscribe(
         &self,
         shards: &[Arc<Shard>],
-        interest: &Interest,
+        permit: &SubscribePermit,
         options: Options,
         id: Option<NonZero<u32>>,
         limit: usize,
     ) -> Subscribed {
         let mut elsewhere = self.elsewhere.lock();
+        let interest = permit.interest();
         let (shard, slot) = match interest {
             Interest::All(_) => (&self.shard, Some(self.slot)),
             Interest::Shared(share) => {
@@ -224,11 +226,16 @@ impl fmt::Debug for Handle {
 impl Handle {
     /// An anonymous client's, on a shard of its own.
     pub(crate) fn alone() -> Self {
+        Self::numbered(1)
+    }
+
+    /// The same, of this number.
+    pub(crate) fn numbered(session: u64) -> Self {
         let outbox = Arc::new(Outbox::new(crate::outbox::Room::of(1_000), 1, None));
         let retained = Arc::new(crate::retained::Retained::new(0, 0, Store::memory()));
         let shard = Arc::new(Shard::new(0, retained, Arc::default()));
         let version = Version::V5;
-        let slot = shard.attach(1, Arc::clone(&outbox), version, u32::MAX);
-        Self::new(1, None, "alone".into(), outbox, (shard, slot), None)
+        let slot = shard.attach(session, Arc::clone(&outbox), version, u32::MAX);
+        Self::new(session, None, "alone".into(), outbox, (shard, slot), None)
     }
 }

@@ -382,7 +382,7 @@ fn granted_expiry(
             let Limits {
                 kept_sessions_per_login: most,
                 ..
-            } = context.limits;
+            } = *context.limits;
             let why = format!(
                 "no more sessions can be kept, {most} for each login; connect with a clean \
                  session, or end sessions that are not used any more"

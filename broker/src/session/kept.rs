@@ -3,6 +3,7 @@
 use super::{Handle, Will};
 use crate::gate::Context;
 use crate::outbox::{IDENTIFIER, Keep, Outbox, subscription_cost};
+use crate::permit::SubscribePermit;
 use crate::registry::Away;
 use crate::shard::Interest;
 use crate::store::{Change, Mark, RestoredSession, SessionRecord, Store, StoredWill};
@@ -143,7 +144,8 @@ pub(crate) fn restore(context: &Context, restored: RestoredSession) {
         match Interest::parse(&text) {
             Ok(it) => {
                 let most = limits.subscriptions;
-                handle.subscribe(&context.shards, &it, options, id, most);
+                let permit = SubscribePermit::restored(it);
+                handle.subscribe(&context.shards, &permit, options, id, most);
             }
             Err(error) => {
                 tracing::warn!(session, filter = &*text, %error, "a subscription was not restored");

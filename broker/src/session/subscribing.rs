@@ -4,9 +4,8 @@ use super::connected::Connection;
 use super::me::Me;
 use super::replay::Replay;
 use crate::decision;
-use crate::decision::Refusal::TooLong;
-use crate::decision::Subject::Filter;
 use crate::outbox::subscription_cost;
+use crate::permit::SubscribePermit;
 use crate::shard::{Interest, Subscribed};
 use crate::statistics::{Outcome, Stage};
 use crate::store::Change;
@@ -65,7 +64,7 @@ impl Connection {
         options: Options,
         id: Option<NonZero<u32>>,
     ) -> Result<Reason, Refusal> {
-        let interest = self.check_interest(text)?;
+        let permit = self.check_interest(text)?;
         let cost = subscription_cost(text);
         if !self.hold_subscription(|held| held + cost) {
             return Err(self.no_place(self.no_room().to_string()));
@@ -73,7 +72,7 @@ impl Connection {
         let most = self.limits().subscriptions;
         let shards = &self.attached.context.shards;
         let handle = self.handle();
-        let subscribed = handle.subscribe(shards, &interest, options, id, most);
+        let subscribed = handle.subscribe(shards, &permit, options, id, most);
         if subscribed != Subscribed::New {
             self.hold_subscription(|held| held.saturating_sub(cost));
         }
@@ -90,14 +89,15 @@ impl Connection {
         });
         self.acks.rest_on(mark);
         // Who shares gets no retained messages (MQTT 5.0 §4.8.2).
-        if let Interest::All(filter) = interest
+        if let Interest::All(filter) = permit.interest()
             && (options.retain_handling == 0 || (options.retain_handling == 1 && is_new))
         {
-            if Me::concerns_lease(&filter) {
+            if Me::concerns_lease(filter) {
                 self.me.tell_lease_retained();
             }
-            self.replays.retain(|it| it.filter != filter);
-            self.replays.push_back(Replay::new(filter, options, id));
+            self.replays.retain(|it| it.filter != *filter);
+            let replay = Replay::new(filter.clone(), options, id);
+            self.replays.push_back(replay);
         }
         Ok(match options.qos {
             0 => Reason::Success,
@@ -121,24 +121,18 @@ impl Connection {
         }
     }
 
-    fn check_interest(&self, text: &str) -> Result<Interest, Refusal> {
+    fn check_interest(&self, text: &str) -> Result<SubscribePermit, Refusal> {
         let interest = Interest::parse(text).map_err(|error| Refusal {
             reason: Reason::TopicFilterInvalid,
             why: error.to_string(),
         })?;
         let (context, subject) = (&self.attached.context, self.handle().subject);
-        let (view, filter) = (&context.view, interest.filter());
-        let limits = self.limits();
-        let permit = if text.len() > limits.topic_bytes {
-            Err(TooLong(Filter, limits.topic_bytes))
-        } else {
-            decision::permit_subscribe(view, limits, subject, filter, self.now())
-        };
-        match permit {
-            Ok(_permit) => {
+        let (view, limits, asked) = (&context.view, self.limits(), (text, interest));
+        match decision::permit_subscribe(view, limits, subject, asked, self.now()) {
+            Ok((_, permit)) => {
                 let counters = &context.counters;
                 counters.decided(Stage::Subscribe, Outcome::Permitted);
-                Ok(interest)
+                Ok(permit)
             }
             Err(refusal) => {
                 context.counters.decided(Stage::Subscribe, &refusal);
