@@ -2,9 +2,13 @@
 //! may arrive, what must, in which order and how often, and that nothing arrives after the end of
 //! the right it needs.
 
+mod hearing;
 mod line;
 mod peer;
+mod publishing;
 mod step;
+mod subscribing;
+mod table;
 mod world;
 
 use line::Broken;
@@ -13,7 +17,8 @@ use proptest::prelude::*;
 use proptest::test_runner::{TestCaseError, TestRunner};
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
-use world::{Table, play};
+use table::Table;
+use world::play;
 
 /// Worlds that are played on one gate.
 const AT_ONE_TABLE: u32 = 200;
