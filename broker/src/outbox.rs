@@ -6,6 +6,7 @@ mod line;
 #[cfg(test)]
 mod model;
 mod packets;
+mod portion;
 mod queued;
 #[cfg(test)]
 mod tests;
@@ -14,6 +15,7 @@ pub(crate) use aliases::{OwnAliases, Progress};
 pub(crate) use held::{Held, IDENTIFIER, subscription_cost};
 pub(crate) use line::Keep;
 pub(crate) use packets::{Bounds, Dropped, HandedOver, Next, POOL_MEMORY, Packets};
+pub(crate) use portion::{Leaving, Left, Portion};
 pub(crate) use queued::{Ended, Queued};
 
 use crate::budget::Share;
@@ -21,7 +23,7 @@ use crate::permit::{ReadPermit, ReadRight};
 use crate::session::Order;
 use crate::store::{Mark, RestoredMessage};
 use crate::wire::{Answer, Delivery, Version, acknowledge};
-use line::{Line, Turn};
+use line::{GivenUp, Line, Turn};
 use parking_lot::{Mutex, MutexGuard};
 use queued::Unsent;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -254,7 +256,7 @@ impl Queue {
     /// Takes the messages of groups that the client leaves to the others when its session ends:
     /// those that it has not acknowledged, but for QoS 2 messages that it may have seen
     /// ([MQTT-4.8.2-5]).
-    pub(crate) fn leave_shared(&mut self) -> Vec<Queued> {
+    pub(crate) fn leave_shared(&mut self) -> Vec<Left> {
         self.line.leave_shared()
     }
 
@@ -284,11 +286,16 @@ impl Queue {
 
     /// Adds a QoS 1 or 2 message at the end of the line, if it fits.
     pub(crate) fn push_queued(&mut self, queued: Queued) -> Pushed {
+        self.push_left(queued, &mut None)
+    }
+
+    /// The same. If it fits, it is in `place` no more, where it has been before.
+    pub(crate) fn push_left(&mut self, queued: Queued, place: &mut Option<Leaving>) -> Pushed {
         let cost = Line::cost(&queued.message);
         if self.line.len() >= self.room.messages || !self.take_room(cost) {
             return Pushed::Full;
         }
-        self.line.push(queued);
+        self.line.push(queued, place.take());
         Pushed::Queued
     }
 
@@ -338,9 +345,10 @@ impl Queue {
         std::mem::swap(&mut self.ready, packets);
         let most = packets.len() + ONE_TAKE;
         while packets.len() < most {
-            let count = |why| match why {
-                Unsent::Ended => dropped.ended += 1,
-                Unsent::Expired => dropped.expired += 1,
+            let count = |why, left| match (why, left) {
+                (_, Some(left)) => dropped.left.push(left),
+                (Unsent::Ended, None) => dropped.ended += 1,
+                (Unsent::Expired, None) => dropped.expired += 1,
             };
             match self.line.turn(now, count) {
                 None => break,
@@ -355,8 +363,10 @@ impl Queue {
                 }) => {
                     let duplicate = again;
                     if !put(packets, &queued, permit, (id, duplicate), terms, now) {
-                        dropped.too_large += 1; // [MQTT-3.1.2-24], [MQTT-3.1.2-25]
-                        self.drop_taken(packets, id);
+                        // [MQTT-3.1.2-24], [MQTT-3.1.2-25]; others of a group may take more.
+                        let left = self.drop_taken(packets, id, true);
+                        dropped.too_large += u64::from(left.is_none());
+                        dropped.left.extend(left);
                     }
                 }
             }
@@ -396,14 +406,24 @@ impl Queue {
     /// Gives the identifiers of messages back that were dropped instead of handed over. PUBRELs
     /// that are due for them are added to `packets`.
     pub(crate) fn give_back(&mut self, packets: &mut Packets, dropped: &mut Dropped) {
-        for id in std::mem::take(&mut dropped.ids) {
-            self.drop_taken(packets, id);
+        for (id, why) in std::mem::take(&mut dropped.ids) {
+            if let Some(left) = self.drop_taken(packets, id, why == Unsent::Ended) {
+                dropped.ended -= 1;
+                dropped.left.push(left);
+            }
         }
+        self.give_back_room();
     }
 
-    fn drop_taken(&mut self, packets: &mut Packets, id: u16) {
-        if self.line.dropped(id) {
-            packets.push_control(|out| acknowledge(out, Answer::Release, id));
+    /// With `leaves`, others of its group may get it.
+    fn drop_taken(&mut self, packets: &mut Packets, id: u16, leaves: bool) -> Option<Left> {
+        match self.line.dropped(id, leaves) {
+            GivenUp::Done => None,
+            GivenUp::Left(left) => Some(left),
+            GivenUp::Release => {
+                packets.push_control(|out| acknowledge(out, Answer::Release, id));
+                None
+            }
         }
     }
 

@@ -1,7 +1,7 @@
 //! How messages get from a session to the shards.
 
 use crate::gate::Context;
-use crate::outbox::Queued;
+use crate::outbox::Left;
 use crate::router::LogStopped;
 use crate::session::Receipt;
 use crate::shard::serve_at_once;
@@ -61,11 +61,11 @@ impl Context {
 
     /// Passes messages that a member of a group has left behind to another member. No lock may
     /// be held.
-    pub(crate) fn share_again(&self, left: Vec<Queued>) {
-        for mut queued in left {
-            if let Some(share) = queued.share.take() {
-                let home = share.home(&self.shards);
-                home.share_again(&share, queued, self.clock.now());
+    pub(crate) fn share_again(&self, left: Vec<Left>) {
+        for left in left {
+            if let Some(portion) = left.queued.share.clone() {
+                let home = portion.share.home(&self.shards);
+                home.share_again(&portion, left, self.clock.now());
             }
         }
     }

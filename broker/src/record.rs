@@ -13,7 +13,8 @@
 //! ```
 //! Records live in this process only, so their form may change with any version.
 
-use crate::outbox::Queued;
+use crate::message::StoredMessage;
+use crate::outbox::Portion;
 use crate::permit::WritePermit;
 use crate::wire::{put_plain, take_plain};
 use bytes::Bytes;
@@ -94,15 +95,21 @@ impl RecordWriter {
 
     /// Appends a message that came out of another record: its publisher was permitted then. It
     /// counts as one that arrived at `arrived`.
-    pub(crate) fn push_again(&mut self, left: &Queued, expiry: Option<u32>, arrived: Timestamp) {
+    pub(crate) fn push_again(
+        &mut self,
+        portion: &Portion,
+        left: &StoredMessage,
+        expiry: Option<u32>,
+        arrived: Timestamp,
+    ) {
         let again = Message {
-            qos: left.qos,
-            retain: left.retain,
+            qos: portion.qos,
+            retain: portion.retain,
             expiry,
-            properties: left.message.properties(),
-            payload: left.message.payload(),
+            properties: left.properties(),
+            payload: left.payload(),
         };
-        self.put(left.message.topic(), &again, arrived);
+        self.put(left.topic(), &again, arrived);
     }
 
     fn put(&mut self, topic: &str, message: &Message<'_>, now: Timestamp) {

@@ -29,7 +29,7 @@ mod tests;
 mod writer;
 
 pub(crate) use change::{
-    Change, Restored, RestoredMessage, RestoredSession, SessionRecord, StoredWill,
+    Change, GroupRecord, Restored, RestoredMessage, RestoredSession, SessionRecord, StoredWill,
 };
 pub use error::StoreError;
 
@@ -137,6 +137,12 @@ impl Store {
     pub(crate) fn record(&self, change: Change) -> Mark {
         self.intake()
             .map_or(Mark::default(), |it| it.record(change))
+    }
+
+    /// The same for changes of which the disk is to have all or none.
+    pub(crate) fn record_together<const N: usize>(&self, changes: [Change; N]) -> Mark {
+        self.intake()
+            .map_or(Mark::default(), |it| it.record_together(changes))
     }
 
     /// What has to be safe before everything is that was recorded up to now.

@@ -16,6 +16,7 @@ mod restored;
 mod tests;
 
 use super::queued::{Ended, OVERHEAD, Queued, Unsent};
+use super::{Leaving, Left, Portion};
 use crate::message::StoredMessage;
 use crate::permit::{ReadPermit, ReadRight};
 use crate::store::{Change, Mark, Store};
@@ -114,6 +115,17 @@ pub(crate) enum Turn {
     Release(u16),
 }
 
+/// What became of a message that is not sent.
+#[derive(Debug)]
+pub(super) enum GivenUp {
+    /// Nothing is left to do.
+    Done,
+    /// A PUBREL is due instead.
+    Release,
+    /// Others of its group may get it.
+    Left(Left),
+}
+
 impl Line {
     /// An empty line for at most `window` messages in flight, at least 1.
     pub(super) fn new(window: u16, keep: Option<Keep>) -> Self {
@@ -178,18 +190,25 @@ impl Line {
         Queued::cost(message)
     }
 
-    /// Adds a message at the end; returns its sequence.
-    pub(super) fn push(&mut self, queued: Queued) -> u64 {
+    /// Adds a message at the end; returns its sequence. `place` is where it has been before.
+    pub(super) fn push(&mut self, queued: Queued, place: Option<Leaving>) -> u64 {
         self.bytes += queued.message.len();
         let sequence = self.end();
-        self.record(|session| Change::Queue {
-            session,
-            sequence,
-            qos: queued.qos,
-            retain: queued.retain,
-            ids: queued.ids.as_deref().unwrap_or_default().into(),
-            message: queued.message.clone(),
-        });
+        if let Some(Keep { store, session }) = &self.keep {
+            let change = Change::Queue {
+                session: *session,
+                sequence,
+                qos: queued.qos,
+                retain: queued.retain,
+                ids: queued.ids.as_deref().unwrap_or_default().into(),
+                message: queued.message.clone(),
+                group: queued.share.as_deref().map(Portion::record),
+            };
+            self.mark = match place {
+                Some(place) => place.to(change),
+                None => store.record(change),
+            };
+        }
         self.entries.push_back(Entry {
             qos: queued.qos,
             queued: Some(queued),
@@ -219,9 +238,13 @@ impl Line {
         (waits && self.may_fly()).then_some(entry.mark)
     }
 
-    /// Takes the next message that may be sent at `now`. What must not be sent any more is given
-    /// to `unsent` and left out.
-    pub(super) fn turn(&mut self, now: Timestamp, mut unsent: impl FnMut(Unsent)) -> Option<Turn> {
+    /// Takes the next message that may be sent at `now`. What must not be sent any more is left
+    /// out; `unsent` is told why, and is given what others of a group may get.
+    pub(super) fn turn(
+        &mut self,
+        now: Timestamp,
+        mut unsent: impl FnMut(Unsent, Option<Left>),
+    ) -> Option<Turn> {
         while self.has_turn() {
             let sequence = self.next;
             self.next += 1;
@@ -238,13 +261,15 @@ impl Line {
                 }
                 (_, None) => unreachable!("a message that waits is held"),
                 (_, Some(Ok(permit))) => return Some(self.send(sequence, permit, again)),
-                (_, Some(Err(over))) => {
-                    unsent(over);
-                    if self.give_up(sequence, again) {
+                (_, Some(Err(why))) => match self.give_up(sequence, again, why == Unsent::Ended) {
+                    GivenUp::Left(left) => unsent(why, Some(left)),
+                    GivenUp::Done => unsent(why, None),
+                    GivenUp::Release => {
+                        unsent(why, None);
                         self.flying += 1;
                         return Some(Turn::Release(id_of(sequence)));
                     }
-                }
+                },
             }
             self.trim();
         }
@@ -256,8 +281,8 @@ impl Line {
         let holds = self.holds;
         let entry = self.entry(sequence);
         (entry.stage, entry.again) = (Stage::Sent, again);
-        // If the client does not acknowledge it, another one of the group gets it.
-        let is_shared = |it: &Queued| it.qos == 1 && it.share.is_some();
+        // If the client does not get or acknowledge it, another one of the group does.
+        let is_shared = |it: &Queued| it.share.is_some();
         let holds = holds || entry.queued.as_ref().is_some_and(is_shared);
         let queued = if holds {
             entry.queued.clone()
@@ -277,15 +302,32 @@ impl Line {
     }
 
     /// A message is not to be sent. The client may wait for the end of a QoS 2 message that it
-    /// got before; then a PUBREL is due, and this is true.
-    fn give_up(&mut self, sequence: u64, again: bool) -> bool {
-        let release = again && self.entry(sequence).qos == 2;
-        if release {
+    /// got before; then a PUBREL is due. With `leaves`, others of its group get it.
+    fn give_up(&mut self, sequence: u64, again: bool, leaves: bool) -> GivenUp {
+        if again && self.entry(sequence).qos == 2 {
             self.release(sequence);
-        } else {
-            self.finish(sequence);
+            return GivenUp::Release;
         }
-        release
+        if leaves && let Some(left) = self.leave(sequence) {
+            return GivenUp::Left(left);
+        }
+        self.finish(sequence);
+        GivenUp::Done
+    }
+
+    /// Takes a message of a group out of the line. It is recorded as gone when it has its next
+    /// place, or none.
+    fn leave(&mut self, sequence: u64) -> Option<Left> {
+        let entry = self.entry(sequence);
+        let queued = entry.queued.take_if(|it| it.share.is_some())?;
+        entry.stage = Stage::Done;
+        self.bytes -= queued.message.len();
+        let place = self.keep.as_ref().map(|Keep { store, session }| Leaving {
+            store: store.clone(),
+            session: *session,
+            sequence,
+        });
+        Some(Left { queued, place })
     }
 
     /// A PUBACK came. False when no QoS 1 message is in flight under the identifier.
@@ -316,19 +358,19 @@ impl Line {
         self.close(id, |entry| entry.stage == Stage::Released)
     }
 
-    /// A message that was taken has not been handed over, and never will be. True when a PUBREL
-    /// is to be sent instead.
-    pub(super) fn dropped(&mut self, id: u16) -> bool {
+    /// A message that was taken has not been handed over, and never will be. With `leaves`,
+    /// others of its group may get it.
+    pub(super) fn dropped(&mut self, id: u16, leaves: bool) -> GivenUp {
         let Some(sequence) = self.in_flight(id) else {
-            return false;
+            return GivenUp::Done;
         };
         let again = self.entry(sequence).again;
-        let release = self.give_up(sequence, again);
-        if !release {
+        let given_up = self.give_up(sequence, again, leaves);
+        if !matches!(given_up, GivenUp::Release) {
             self.flying -= 1;
             self.trim();
         }
-        release
+        given_up
     }
 
     /// True when one more message would not wait for others to be acknowledged.
@@ -338,15 +380,11 @@ impl Line {
     }
 
     /// Removes the messages of groups that may be sent to other members.
-    pub(super) fn leave_shared(&mut self) -> Vec<Queued> {
-        let (mut left, first, sent_below) = (vec![], self.first, self.sent_below);
-        for (sequence, entry) in (first..).zip(&mut self.entries) {
-            let is_left =
-                |it: &mut Queued| it.share.is_some() && (it.qos == 1 || sequence >= sent_below);
-            if let Some(queued) = entry.queued.take_if(is_left) {
-                self.bytes -= queued.message.len();
-                entry.stage = Stage::Done;
-                left.push(queued);
+    pub(super) fn leave_shared(&mut self) -> Vec<Left> {
+        let mut left = vec![];
+        for sequence in self.first..self.end() {
+            if self.entry(sequence).qos == 1 || sequence >= self.sent_below {
+                left.extend(self.leave(sequence));
             }
         }
         left
@@ -363,11 +401,13 @@ impl Line {
             };
             queued.permit = right_of(queued.message.topic()).at(now).ok();
             if queued.permit.is_none() && entry.stage == Stage::Waiting {
-                match &queued.share {
-                    Some(_) => ended.shared.push(queued.clone()),
-                    None => ended.dropped += 1,
+                match self.leave(sequence) {
+                    Some(left) => ended.shared.push(left),
+                    None => {
+                        ended.dropped += 1;
+                        self.finish(sequence);
+                    }
                 }
-                self.finish(sequence);
             }
         }
         self.trim();

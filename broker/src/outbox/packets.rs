@@ -8,6 +8,8 @@
 #[cfg(test)]
 mod tests;
 
+use super::Left;
+use super::queued::Unsent;
 use crate::permit::{ReadPermit, ReadRight};
 use crate::wire::{Delivery, Version, frame_length, packet_id_of, patch_expiry, topic_of};
 use parking_lot::Mutex;
@@ -118,7 +120,7 @@ impl HandedOver {
 }
 
 /// Messages that were dropped instead of handed over.
-#[derive(Debug, PartialEq, Eq, Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Dropped {
     /// Their right had ended.
     pub(crate) ended: u64,
@@ -126,8 +128,10 @@ pub(crate) struct Dropped {
     pub(crate) expired: u64,
     /// They are larger than the client accepts.
     pub(crate) too_large: u64,
-    /// Packet identifiers that they had: nobody will acknowledge them.
-    pub(crate) ids: Vec<u16>,
+    /// Packet identifiers that they had, and why: nobody will acknowledge them.
+    pub(crate) ids: Vec<(u16, Unsent)>,
+    /// Those that are not counted, because others of a group may get them.
+    pub(crate) left: Vec<Left>,
 }
 
 impl Packets {
@@ -248,20 +252,22 @@ impl Packets {
             };
         }
         while let Some(first) = self.segments.front() {
-            if now >= first.until {
+            let why = if now >= first.until {
                 if self.part != 0 {
                     return Next::Cut;
                 }
                 dropped.ended += u64::from(first.messages);
+                Unsent::Ended
             } else if now >= first.expires && self.part == 0 {
                 dropped.expired += u64::from(first.messages);
+                Unsent::Expired
             } else {
                 break;
-            }
+            };
             let end = self.start + first.bytes;
             while self.start < end {
                 let packet = &self.bytes[self.start..end];
-                dropped.ids.extend(packet_id_of(packet));
+                dropped.ids.extend(packet_id_of(packet).map(|id| (id, why)));
                 self.start += frame_length(packet);
             }
             self.segments.pop_front();

@@ -1,8 +1,8 @@
 //! A message with QoS 1 or 2 that waits for one client.
 
+use super::{Left, Portion};
 use crate::message::StoredMessage;
 use crate::permit::ReadPermit;
-use crate::shard::Share;
 use std::sync::Arc;
 use tanglegate_core::Timestamp;
 
@@ -22,8 +22,8 @@ pub(crate) struct Queued {
     /// The permit to read it; `None` when it has ended, or is yet to be asked for because the
     /// message came back from the store.
     pub(crate) permit: Option<ReadPermit>,
-    /// The group of which this client alone got it.
-    pub(crate) share: Option<Arc<Share>>,
+    /// Of which group this client alone got it.
+    pub(crate) share: Option<Box<Portion>>,
 }
 
 /// Why a message is not sent.
@@ -41,7 +41,7 @@ pub(crate) struct Ended {
     /// Nobody gets these.
     pub(crate) dropped: u64,
     /// Others of their group may.
-    pub(crate) shared: Vec<Queued>,
+    pub(crate) shared: Vec<Left>,
 }
 
 impl Queued {

@@ -396,6 +396,8 @@ impl Connection {
             let outbox = Arc::clone(&self.handle().outbox);
             outbox.lock().give_back(&mut self.writing, dropped);
         }
+        let left = std::mem::take(&mut dropped.left);
+        self.attached.context.share_again(left);
         let counters = &self.attached.context.counters;
         counters.dropped_ended.add(dropped.ended);
         counters.dropped_expired.add(dropped.expired);

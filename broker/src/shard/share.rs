@@ -2,6 +2,7 @@
 //! the other members of a group (MQTT 5.0 §4.8.2).
 
 use super::Shard;
+use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use tanglegate_core::{TopicError, TopicFilter};
@@ -69,6 +70,14 @@ impl Interest {
 }
 
 impl Share {
+    /// Reads what [`Share::to_string`] wrote; `None` when it is anything else.
+    pub(crate) fn parse(text: &str) -> Option<Arc<Self>> {
+        match Interest::parse(text) {
+            Ok(Interest::Shared(share)) => Some(share),
+            _ => None,
+        }
+    }
+
     /// Which topics the members share.
     pub(crate) fn filter(&self) -> &TopicFilter {
         &self.filter
@@ -81,6 +90,13 @@ impl Share {
         self.hash(&mut hasher);
         let number = hasher.finish() % shards.len() as u64;
         &shards[usize::try_from(number).expect("below the number of shards")]
+    }
+}
+
+/// As clients write it.
+impl fmt::Display for Share {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{PREFIX}{}/{}", self.name, self.filter.as_str())
     }
 }
 
@@ -102,6 +118,7 @@ mod tests {
         let Ok(Interest::Shared(share)) = Interest::parse("$share/g//finance") else {
             panic!("a shared subscription");
         };
+        assert_eq!(Share::parse(&share.to_string()), Some(Arc::clone(&share)));
         assert_eq!(share.filter.as_str(), "/finance");
         for text in [
             "$share/",

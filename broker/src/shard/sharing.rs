@@ -9,7 +9,7 @@ use super::groups::Group;
 use super::recipients::Recipient;
 use super::walk::{Serving, Tally, Walk};
 use super::{Shard, Share, Slots, State};
-use crate::outbox::{Pace, Pushed, Queue, Queued};
+use crate::outbox::{Left, Pace, Portion, Pushed, Queue};
 use crate::permit::{ReadPermit, Withheld};
 use crate::record::RecordWriter;
 use crate::store::Mark;
@@ -143,8 +143,13 @@ impl Serving<'_> {
         let pushed = if qos == 0 {
             queue.push_message(&delivery, bounds)
         } else {
-            let share = Some(Arc::clone(piece.share));
-            queue.push_queued(self.queued(piece.number, (member, permit), qos, share))
+            let portion = Portion {
+                share: Arc::clone(piece.share),
+                qos: self.run.qos,
+                retain: self.run.retain,
+            };
+            let queued = self.queued(piece.number, (member, permit), qos, Some(Box::new(portion)));
+            queue.push_left(queued, &mut self.place)
         };
         match pushed {
             Pushed::Queued => Ok(()),
@@ -178,9 +183,10 @@ impl State {
 }
 
 impl Shard {
-    /// Gives a message that a member of `share` has left behind to another one.
-    pub(crate) fn share_again(&self, share: &Share, left: Queued, now: Timestamp) {
-        let message = &left.message;
+    /// Gives a message that a member of a group has left behind to another one.
+    pub(crate) fn share_again(&self, portion: &Portion, left: Left, now: Timestamp) {
+        let Left { queued, place } = left;
+        let message = &queued.message;
         let expiry = message.seconds_left(now);
         if now >= message.expires() {
             return self.counters.dropped_expired.one();
@@ -191,10 +197,11 @@ impl Shard {
         let arrived = expiry.map_or(now, |_| {
             Timestamp(message.expires().0.saturating_sub(whole))
         });
-        writer.push_again(&left, expiry, arrived);
+        writer.push_again(portion, message, expiry, arrived);
         let record = writer.finish(0);
         let mut walk = Walk::new(&record, now);
-        walk.through_group(&mut self.state.lock(), share, left.message);
+        let share = &portion.share;
+        walk.through_group(&mut self.state.lock(), share, queued.message, place);
         walk.end(&self.counters);
     }
 }

@@ -3,7 +3,7 @@
 use super::recipients::Recipient;
 use super::{Shard, Share, Slot, State};
 use crate::message::StoredMessage;
-use crate::outbox::{Bounds, Pushed, Queue, Queued};
+use crate::outbox::{Bounds, Leaving, Portion, Pushed, Queue, Queued};
 use crate::permit::{ReadPermit, Withheld};
 use crate::record::{Record, Run, origin, runs};
 use crate::retained::Retained;
@@ -49,6 +49,8 @@ pub(super) struct Serving<'a> {
     five: &'a mut Vec<u8>,
     /// The messages of the run for those who get them with QoS 1 or 2; made once too.
     stored: &'a mut Vec<StoredMessage>,
+    /// Where the only message of the run has been, if a member of a group has left it.
+    pub(super) place: Option<Leaving>,
 }
 
 /// A walk through one record, on one shard or several.
@@ -95,17 +97,19 @@ impl<'a> Walk<'a> {
     }
 
     /// Puts the only message of the record into the outbox of one of a group. `stored` is the
-    /// same message.
+    /// same message, and `place` where it has been.
     pub(super) fn through_group(
         &mut self,
         state: &mut State,
         share: &Share,
         stored: StoredMessage,
+        mut place: Option<Leaving>,
     ) {
         let (mut five, mut stored) = (vec![], vec![stored]);
         for run in runs(self.record) {
             let buffers = (&mut five, &mut stored);
-            let serving = Serving::new(&run, origin(self.record), self.now, buffers);
+            let mut serving = Serving::new(&run, origin(self.record), self.now, buffers);
+            serving.place = place.take();
             state.serve_group(share, serving, &mut self.wakers, &mut self.tally);
         }
     }
@@ -222,6 +226,7 @@ impl<'a> Serving<'a> {
             expiry: seconds_left(run, now),
             five,
             stored,
+            place: None,
         }
     }
 
@@ -277,7 +282,7 @@ impl<'a> Serving<'a> {
         number: usize,
         (recipient, permit): (&Recipient, ReadPermit),
         qos: u8,
-        share: Option<Arc<Share>>,
+        share: Option<Box<Portion>>,
     ) -> Queued {
         let run = self.run;
         if self.stored.is_empty() {

@@ -80,12 +80,14 @@ impl Batch {
                 retain,
                 ids,
                 message,
+                group,
             } => {
                 let queued = Queued {
                     qos,
                     retain,
                     ids,
                     message,
+                    group,
                 };
                 // Sequence numbers are never used twice.
                 let value = Value::Queued(queued);

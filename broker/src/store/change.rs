@@ -37,6 +37,8 @@ pub(crate) enum Change {
         /// Identifiers of the subscriptions that it matched.
         ids: Box<[u32]>,
         message: StoredMessage,
+        /// Of which group this client alone got it.
+        group: Option<GroupRecord>,
     },
     /// All messages with smaller sequence numbers were handed to a connection once.
     Sent { session: u64, below: u64 },
@@ -56,6 +58,17 @@ pub(crate) enum Change {
     },
     /// A topic has no retained message any more.
     Unretain { topic: Box<str> },
+}
+
+/// The group of which one client got a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct GroupRecord {
+    /// As clients write it, with `$share/…`.
+    pub(crate) filter: Box<str>,
+    /// 0, 1 or 2: the one it was published with.
+    pub(crate) qos: u8,
+    /// The retain flag it was published with.
+    pub(crate) retain: bool,
 }
 
 /// The state of a session, besides its subscriptions and messages.
@@ -115,7 +128,7 @@ pub(crate) struct RestoredSession {
 }
 
 /// A message that was queued.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RestoredMessage {
     pub(crate) sequence: u64,
     /// 1 or 2.
@@ -124,4 +137,6 @@ pub(crate) struct RestoredMessage {
     pub(crate) ids: Box<[u32]>,
     /// `None` when the PUBREC came: only PUBREL is due then.
     pub(crate) message: Option<StoredMessage>,
+    /// Of which group this client alone got it.
+    pub(crate) group: Option<GroupRecord>,
 }

@@ -9,19 +9,20 @@
 //!                                      client id: u16 and bytes, will?
 //! "s" session 1                        sent below: u64
 //! "s" session 2 name of a filter       options: u8, subscription id: u32 (0: none), filter
-//! "s" session 3 sequence               flags: u8, ids: u32 and u32 each, message or its id
+//! "s" session 3 sequence               flags: u8, ids: u32 and u32 each, group, message or its id
 //! "s" session 4 packet id              (empty)     a received QoS 2 message
 //!
 //! name  = 0, text                      up to 250 bytes
 //!       | 1, SHA-256 of the text       longer ones
 //! will  = qos and retain: u8, delay: u32, due: u64?, expiry: u32?, message
+//! group = qos and retain: u8, filter: u32 and bytes; there if the flags say so
 //! ```
 //! Numbers are big-endian in keys, so that entries lie in order, and little-endian in values.
 //! A `?` stands for one byte 0, or 1 and the value.
 //! The form of messages is [`StoredMessage`]'s own. All forms belong to the version that the
 //! store's folder names; another form is another version.
 
-use super::change::{SessionRecord, StoredWill};
+use super::change::{GroupRecord, SessionRecord, StoredWill};
 use crate::message::{DamagedMessage, StoredMessage};
 use crate::wire::Options;
 use sha2::{Digest as _, Sha256};
@@ -46,6 +47,7 @@ const QOS: u8 = 0b11;
 const RETAIN: u8 = 0b100;
 const IS_SHARED: u8 = 0b1000;
 const IS_RELEASED: u8 = 0b1_0000;
+const OF_GROUP: u8 = 0b10_0000;
 const NO_LOCAL: u8 = 0b100;
 const RETAIN_AS_PUBLISHED: u8 = 0b1000;
 const RETAIN_HANDLING: u8 = 4;
@@ -77,11 +79,12 @@ pub(super) enum Value {
 
 /// A message in a queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Queued {
+pub(super) struct Queued<M = StoredMessage> {
     pub(super) qos: u8,
     pub(super) retain: bool,
     pub(super) ids: Box<[u32]>,
-    pub(super) message: StoredMessage,
+    pub(super) message: M,
+    pub(super) group: Option<GroupRecord>,
 }
 
 /// An entry of a session, read back.
@@ -98,8 +101,8 @@ pub(super) enum SessionEntry {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum QueueEntry {
     Message(Queued),
-    /// QoS, retain flag, identifiers; the message is the shared one of this id.
-    Shared(u8, bool, Box<[u32]>, u64),
+    /// All but the message, which is the shared one of this id.
+    Shared(Queued<u64>),
     Released,
 }
 
@@ -208,7 +211,10 @@ impl Value {
     pub(super) fn message_length(&self) -> usize {
         match self {
             Self::Retained(_, message) => message.len(),
-            Self::Queued(queued) => queued.message.len() + 4 * queued.ids.len(),
+            Self::Queued(queued) => {
+                let group = queued.group.as_ref().map_or(0, |it| it.filter.len());
+                queued.message.len() + 4 * queued.ids.len() + group
+            }
             Self::Record(record) => {
                 let will = record.will.as_ref().map_or(0, |it| it.message.len());
                 record.client_id.len() + will
@@ -255,10 +261,16 @@ fn option_bits(options: Options) -> u8 {
 fn put_queued(out: &mut Vec<u8>, queued: &Queued, shared: Option<u64>) {
     let retain = if queued.retain { RETAIN } else { 0 };
     let is_shared = if shared.is_some() { IS_SHARED } else { 0 };
-    out.push(queued.qos | retain | is_shared);
+    let of_group = if queued.group.is_some() { OF_GROUP } else { 0 };
+    out.push(queued.qos | retain | is_shared | of_group);
     put_length(out, queued.ids.len());
     for id in &queued.ids {
         out.extend_from_slice(&id.to_le_bytes());
+    }
+    if let Some(group) = &queued.group {
+        out.push(group.qos | if group.retain { RETAIN } else { 0 });
+        put_length(out, group.filter.len());
+        out.extend_from_slice(group.filter.as_bytes());
     }
     match shared {
         Some(id) => out.extend_from_slice(&id.to_le_bytes()),
@@ -349,16 +361,54 @@ fn read_queue_entry(mut fields: Fields<'_>) -> Result<QueueEntry, DamagedEntry> 
         .chunks_exact(4)
         .map(|it| u32::from_le_bytes(it.try_into().expect("four bytes")))
         .collect();
-    if flags & IS_SHARED != 0 {
-        let id = u64::from_le_bytes(fields.take()?);
-        return Ok(QueueEntry::Shared(qos, retain, ids, id));
-    }
-    Ok(QueueEntry::Message(Queued {
+    let group = match flags & OF_GROUP {
+        0 => None,
+        _ => Some(read_group(&mut fields)?),
+    };
+    let head = Queued {
         qos,
         retain,
         ids,
-        message: StoredMessage::read(fields.0)?,
-    }))
+        message: (),
+        group,
+    };
+    if flags & IS_SHARED != 0 {
+        let id = u64::from_le_bytes(fields.take()?);
+        return Ok(QueueEntry::Shared(head.with(id)));
+    }
+    let message = StoredMessage::read(fields.0)?;
+    Ok(QueueEntry::Message(head.with(message)))
+}
+
+fn read_group(fields: &mut Fields<'_>) -> Result<GroupRecord, DamagedEntry> {
+    let [flags] = fields.take()?;
+    let length = fields.take_length()?;
+    let filter = std::str::from_utf8(fields.take_bytes(length)?).map_err(|_| DamagedEntry)?;
+    Ok(GroupRecord {
+        filter: filter.into(),
+        qos: checked_qos(flags & QOS)?,
+        retain: flags & RETAIN != 0,
+    })
+}
+
+impl<M> Queued<M> {
+    /// The same with a message, or with the id of one.
+    pub(super) fn with<N>(self, message: N) -> Queued<N> {
+        let Self {
+            qos,
+            retain,
+            ids,
+            group,
+            ..
+        } = self;
+        Queued {
+            qos,
+            retain,
+            ids,
+            message,
+            group,
+        }
+    }
 }
 
 fn read_record(mut fields: Fields<'_>) -> Result<SessionRecord, DamagedEntry> {

@@ -87,12 +87,17 @@ impl Intake {
 
     /// Adds a change to the open batch.
     pub(super) fn record(&self, change: Change) -> Mark {
+        self.record_together([change])
+    }
+
+    /// Adds changes to the open batch, all to the same.
+    pub(super) fn record_together<const N: usize>(&self, changes: [Change; N]) -> Mark {
         let mut state = self.state.lock();
         if state.stopped {
             return Mark::NEVER;
         }
         let was_full = state.is_full();
-        state.open.add(change);
+        changes.into_iter().for_each(|it| state.open.add(it));
         let mark = Mark(state.open.number);
         let has_room_again = was_full && !state.is_full();
         let wake = std::mem::take(&mut state.writer_sleeps);

@@ -117,8 +117,8 @@ impl Reader {
             }
             SessionEntry::Received(id) => rest.received.push(id),
             SessionEntry::Queue(sequence, entry) => {
-                if let QueueEntry::Shared(_, _, _, id) = &entry {
-                    current.shared.push((sequence, *id));
+                if let QueueEntry::Shared(queued) = &entry {
+                    current.shared.push((sequence, queued.message));
                 }
                 rest.queue.push(queued(&self.messages, sequence, entry)?);
             }
@@ -177,19 +177,29 @@ fn queued(
     sequence: u64,
     entry: QueueEntry,
 ) -> Result<RestoredMessage, DamagedEntry> {
-    let (qos, retain, ids, message) = match entry {
-        QueueEntry::Released => (2, false, Box::default(), None),
-        QueueEntry::Message(it) => (it.qos, it.retain, it.ids, Some(it.message)),
-        QueueEntry::Shared(qos, retain, ids, id) => {
-            let message = messages.get(&id).ok_or(DamagedEntry)?;
-            (qos, retain, ids, Some(message.clone()))
+    let queued = match entry {
+        QueueEntry::Released => {
+            return Ok(RestoredMessage {
+                sequence,
+                qos: 2,
+                retain: false,
+                ids: Box::default(),
+                message: None,
+                group: None,
+            });
+        }
+        QueueEntry::Message(queued) => queued,
+        QueueEntry::Shared(queued) => {
+            let message = messages.get(&queued.message).ok_or(DamagedEntry)?;
+            queued.with(message.clone())
         }
     };
     Ok(RestoredMessage {
         sequence,
-        qos,
-        retain,
-        ids,
-        message,
+        qos: queued.qos,
+        retain: queued.retain,
+        ids: queued.ids,
+        message: Some(queued.message),
+        group: queued.group,
     })
 }

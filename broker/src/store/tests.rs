@@ -50,7 +50,17 @@ fn queue(session: u64, sequence: u64, message: &StoredMessage) -> Change {
         retain: false,
         ids: Box::default(),
         message: message.clone(),
+        group: group(sequence),
     }
+}
+
+/// Every third message is one of a group's.
+fn group(sequence: u64) -> Option<GroupRecord> {
+    sequence.is_multiple_of(3).then(|| GroupRecord {
+        filter: "$share/é/a/#".into(),
+        qos: 2,
+        retain: true,
+    })
 }
 
 /// Waits until a mark is safe.
@@ -113,6 +123,7 @@ async fn everything_recorded_is_there_after_closing() {
         retain: true,
         ids: [1, 268_435_455].into(),
         message: message("a", b"1"),
+        group: None,
     });
     store.record(queue(5, 2, &message("a", b"2")));
     store.record(Change::Released {
@@ -147,6 +158,8 @@ async fn everything_recorded_is_there_after_closing() {
     assert_eq!(queued, [1, 2, 3]);
     assert_eq!((found.queue[0].qos, &found.queue[0].message), (2, &None));
     assert_eq!(found.queue[2].message, Some(message("a", b"3")));
+    let groups = [&found.queue[1].group, &found.queue[2].group];
+    assert_eq!(groups, [&None, &group(3)]);
     assert_eq!(
         (found.sent_below, &found.received[..]),
         (3, &[1, 65_535][..])

@@ -1,7 +1,7 @@
 //! What was kept of a line over the end of the server.
 
 use super::{Entry, Line, Stage};
-use crate::outbox::Queued;
+use crate::outbox::{Portion, Queued};
 use crate::store::{Mark, RestoredMessage};
 
 impl Line {
@@ -23,8 +23,11 @@ impl Line {
                 retain: restored.retain,
                 ids: (!restored.ids.is_empty()).then(|| restored.ids.into()),
                 permit: None,
-                // With the server its group is forgotten: the message stays with the client.
-                share: None,
+                share: restored
+                    .group
+                    .as_ref()
+                    .and_then(Portion::restore)
+                    .map(Box::new),
             });
             self.bytes += queued.as_ref().map_or(0, |it| it.message.len());
             self.entries.push_back(Entry {

@@ -126,6 +126,7 @@ impl Model {
                     retain: false,
                     ids: Box::default(),
                     message: message.clone(),
+                    group: group(*sequence).filter(|_| message.is_some()),
                 })
                 .collect(),
             sent_below: it.sent_below,

@@ -3,6 +3,7 @@
 use super::{GROUPS, everything, lose, member, payloads};
 use crate::client::{Message, connect};
 use crate::stage::{NEVER, Stage, after};
+use std::collections::BTreeSet;
 use tanglegate_core::{Access, Audience};
 #[tokio::test(flavor = "multi_thread")]
 async fn a_share_needs_a_right_to_what_is_shared() {
@@ -163,5 +164,43 @@ async fn not_one_message_after_the_end_of_a_right_in_a_flood() {
                 (late, 0)
             );
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_a_flood_nothing_is_lost_with_a_right_that_ends() {
+    for version in [4, 5] {
+        let mut stage = Stage::new().await;
+        let ana = stage.register("ana");
+        let bob = stage.register("bob");
+        stage.lease(ana, "t", 1_000);
+        stage.give(Audience::Subscriber(bob), "t", Access::Read);
+        stage.give_everyone("t", Access::Write);
+        let mut plug = connect(4, "plug").open(&stage).await;
+        let ask = connect(version, "1").login("ana");
+        let mut ended = member(&stage, &ask, "$share/g/t", 1).await;
+        let ask = connect(version, "2").login("bob");
+        let mut stays = member(&stage, &ask, "$share/g/t", 1).await;
+        let packets =
+            (0..3_000).map(|it: u32| plug.publish_packet(0x32, "t", &[], &it.to_string()));
+        let flood = packets.collect::<Vec<_>>().concat();
+        let sending = tokio::spawn(async move {
+            plug.send(&flood).await;
+            for _ in 0..3_000 {
+                assert_eq!(plug.packet().await.first, 0x40);
+            }
+            plug
+        });
+        // The clock strikes while some wait, some are packets and some are on their way.
+        let mut heard = BTreeSet::from([number_of(&ended.message().await)]);
+        stage.hand.advance_to(after(1_000));
+        sending.await.expect("all are taken");
+        heard.extend(everything(&mut ended).await.iter().map(number_of));
+        while heard.len() < 3_000 {
+            let message = stays.message().await;
+            heard.insert(number_of(&message));
+            stays.acknowledge(&message).await;
+        }
+        assert_eq!(stage.statistics().dropped_ended, 0);
     }
 }
