@@ -32,6 +32,21 @@ impl Connection {
         Ok(())
     }
 
+    /// Gives back what is held no more. Only a connection that has nothing to do does so: one that
+    /// is busy would ask for it again at once, and whoever waits for room would be woken in vain.
+    pub(super) fn rest(&mut self) {
+        if self.counted == UNCOUNTED {
+            return;
+        }
+        let holding = self.holding().max(UNCOUNTED);
+        if holding < self.counted {
+            let mut queue = self.handle().outbox.lock();
+            let _less = queue.hold(|held| held.connection = holding - UNCOUNTED);
+            drop(queue);
+            self.counted = holding;
+        }
+    }
+
     /// Says which bound is reached.
     pub(super) fn no_room(&self) -> NoRoom {
         NoRoom::of(self.handle().subject)

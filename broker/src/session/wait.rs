@@ -1,7 +1,7 @@
 //! Sleeping until there is something to do. One sleep watches the socket, the outbox and the
 //! keep-alive without a future of its own for each.
 
-use super::connected::{Connection, UNCOUNTED};
+use super::connected::Connection;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -30,18 +30,12 @@ impl Connection {
     fn poll_woken(&mut self, cx: &mut Context<'_>) -> Poll<Woken> {
         let mut woken = Woken::default();
         let blocked = !self.writing.is_empty();
-        let mut counted = self.counted;
-        let holding = self.holding().max(UNCOUNTED);
         let waits_for = {
             let mut queue = self.handle().outbox.lock();
-            if holding < self.counted && queue.hold(|held| held.connection = holding - UNCOUNTED) {
-                counted = holding;
-            }
             queue.set_waker(cx.waker(), blocked);
             woken.other = !blocked && queue.is_ready();
             queue.waits_for()
         };
-        self.counted = counted;
         if let Some(mark) = waits_for {
             let outbox = Arc::clone(&self.handle().outbox);
             let store = &self.attached.context.store;
@@ -65,6 +59,7 @@ impl Connection {
         }
         woken.timer = self.patience.poll(cx).is_ready();
         if woken == Woken::default() {
+            self.rest();
             Poll::Pending
         } else {
             Poll::Ready(woken)
