@@ -78,8 +78,13 @@ impl Stage {
 
     /// A gate that is ready and keeps what it has in a folder.
     pub async fn stored_in(folder: &Path) -> Self {
+        Self::stored_with(Limits::default(), folder).await
+    }
+
+    /// The same, with other limits.
+    pub async fn stored_with(limits: Limits, folder: &Path) -> Self {
         let store = Some(stored_in(folder));
-        let stage = Self::started(Limits::default(), vec![listener()], None, store).await;
+        let stage = Self::started(limits, vec![listener()], None, store).await;
         stage.view.install(Acl::default());
         stage
     }

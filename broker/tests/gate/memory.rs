@@ -336,3 +336,53 @@ async fn a_will_is_held_until_it_is_published_unwanted_or_spared() {
         .until("forgotten", |it| it.known_bytes == nothing)
         .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_promised_before_a_restart_is_kept_also_beyond_a_bound_that_was_lowered() {
+    let folder = tempfile::TempDir::new().expect("a folder");
+    let mut stage = Stage::stored_in(folder.path()).await;
+    stage.give_everyone("#", Access::ReadWrite);
+    stage.register("ana");
+    let ana = connect(5, "x").login("ana").kept(1_000);
+    let mut reader = ana.open(&stage).await;
+    reader.subscribe("t", 1).await;
+    drop(reader);
+    stage.until("away", |it| it.away_sessions == 1).await;
+    let mut publisher = connect(5, "p").open(&stage).await;
+    let payload = "x".repeat(10_000);
+    for _ in 0..20 {
+        publisher.publish_safely("t", &payload).await;
+    }
+    stage.gate.shutdown(SOON).await;
+
+    let narrow = Limits {
+        known_bytes: 64 << 10,
+        ..limits()
+    };
+    let mut stage = Stage::stored_with(narrow, folder.path()).await;
+    stage.give_everyone("#", Access::ReadWrite);
+    let names = ["ana", "bob"];
+    for name in names {
+        stage.register(name);
+    }
+    assert!(stage.statistics().known_bytes > 190_000, "it is counted");
+    // Nobody else gets room meanwhile, beyond what is everybody's own.
+    let mut half = packet(0x30, &[&text("t")[..], &[0; 9_000]].concat());
+    half.truncate(8_000);
+    let bob = connect(5, "bob").login("bob");
+    let mut refused = bob.open(&stage).await;
+    refused.send(&half).await;
+    let why = refused.is_dismissed(0x97).await;
+    assert!(why.contains("gate.limits.known_bytes"), "{why}");
+    let mut reader = ana.resume(&stage).await;
+    for _ in 0..20 {
+        let message = reader.message().await;
+        assert_eq!(message.payload.len(), payload.len());
+        reader.acknowledge(&message).await;
+    }
+    stage.until("read", |it| it.known_bytes == 0).await;
+    let mut served = bob.open(&stage).await;
+    served.send(&half).await;
+    stage.until("held", |it| it.known_bytes > 0).await;
+    assert_eq!(stage.statistics().cut_for_room_sessions, 1);
+}
