@@ -1,6 +1,6 @@
 //! QoS 2, both ways (MQTT 5.0 §4.3.3).
 
-use crate::client::{Client, connect, packet};
+use crate::client::{Client, Connect, connect, packet};
 use crate::stage::{Stage, after};
 use tanglegate_core::{Access, Audience};
 
@@ -9,6 +9,18 @@ async fn open_stage() -> Stage {
     let mut stage = Stage::new().await;
     stage.give_everyone("#", Access::ReadWrite);
     stage
+}
+
+/// A reader of `t` whose session is kept, with how to come back, and who publishes there.
+async fn kept_reader() -> (Stage, Connect, Client, Client) {
+    let mut stage = Stage::new().await;
+    let ana = stage.register("ana");
+    stage.give(Audience::Subscriber(ana), "t", Access::ReadWrite);
+    let ask = connect(5, "r").login("ana").kept(600);
+    let mut reader = ask.open(&stage).await;
+    reader.subscribe("t", 2).await;
+    let publisher = connect(5, "p").login("ana").open(&stage).await;
+    (stage, ask, reader, publisher)
 }
 
 /// PUBREC and its like.
@@ -71,13 +83,7 @@ async fn a_reader_gives_each_identifier_free_before_it_is_used_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_has_expired_in_the_middle_of_its_handshake_is_sent_again_all_the_same() {
     // [MQTT-4.3.3-7], [MQTT-4.3.3-13]; with QoS 1 it is over (MQTT 5.0 §3.3.2.3.3).
-    let mut stage = Stage::new().await;
-    let ana = stage.register("ana");
-    stage.give(Audience::Subscriber(ana), "t", Access::ReadWrite);
-    let ask = connect(5, "r").login("ana").kept(600);
-    let mut reader = ask.open(&stage).await;
-    reader.subscribe("t", 2).await;
-    let mut publisher = connect(5, "p").login("ana").open(&stage).await;
+    let (stage, ask, mut reader, mut publisher) = kept_reader().await;
     for (first, payload) in [(0x34, "begun"), (0x32, "once more"), (0x34, "begun too")] {
         let message = publisher.publish_packet(first, "t", &[0x02, 0, 0, 0, 60], payload);
         publisher.send(&message).await;
@@ -112,13 +118,7 @@ async fn what_has_expired_in_the_middle_of_its_handshake_is_sent_again_all_the_s
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_that_its_reader_refuses_is_not_sent_again() {
     // [MQTT-4.4.0-2], [MQTT-4.3.3-4]
-    let mut stage = Stage::new().await;
-    let ana = stage.register("ana");
-    stage.give(Audience::Subscriber(ana), "t", Access::ReadWrite);
-    let ask = connect(5, "r").login("ana").kept(600);
-    let mut reader = ask.open(&stage).await;
-    reader.subscribe("t", 2).await;
-    let mut publisher = connect(5, "p").login("ana").open(&stage).await;
+    let (stage, ask, mut reader, mut publisher) = kept_reader().await;
     for (publish, refuse) in [(0x32, 0x40), (0x34, 0x50)] {
         let message = publisher.publish_packet(publish, "t", &[], "x");
         publisher.send(&message).await;
