@@ -97,7 +97,7 @@ pub struct ClientLimits {
     pub requests: Option<Rate>,
     /// Bytes of those packets.
     pub request_bytes: Option<Rate>,
-    /// QoS 1 messages in flight, each way.
+    /// Messages with QoS 1 and 2 in flight, each way.
     pub in_flight: u16,
     /// Longest keep-alive, if there is one. A 5.0 client that asks for more, or for none, is told
     /// to keep this one; 3.1.1 cannot announce it, and only replaces none by this one.

@@ -54,7 +54,8 @@ pub enum ConfigError {
 pub struct Config {
     /// This engine's name in the log.
     pub node: String,
-    /// Where a private database and the control socket live; `None`: the usual place.
+    /// Where a private database, the control socket and the MQTT sessions live; `None`: the usual
+    /// place.
     pub data_dir: Option<PathBuf>,
     /// The operator's database; `None`: a private one.
     pub database: Option<DatabaseUrl>,

@@ -144,7 +144,8 @@ impl Shard {
 
 /// Serves all shards from a record that has not been in the log, if that is possible just now:
 /// nobody else is serving them, and `is_idle` says that nothing is on its way to them that was
-/// published before. Returns what has to be safe before it is acknowledged. Whatever is published after it waits for the locks that are held here.
+/// published before. Returns what has to be safe before it is acknowledged. Whatever is published
+/// after it waits for the locks that are held here.
 pub(crate) fn serve_at_once(
     shards: &[Arc<Shard>],
     record: &[u8],
