@@ -164,7 +164,7 @@ impl Store {
         }
     }
 
-    /// Waits while more than 8 MB of changes are still to be written. Who brings messages waits
+    /// Waits while more than 8 MiB of changes are still to be written. Who brings messages waits
     /// here before he reads more. Returns when the store has failed, too.
     pub(crate) async fn room(&self) {
         if let Some(intake) = self.intake() {
