@@ -33,7 +33,7 @@ pub fn leaf_hash(parts: &[&[u8]]) -> Hash {
     hasher.finalize().into()
 }
 
-fn node_hash(left: &Hash, right: &Hash) -> Hash {
+pub(crate) fn node_hash(left: &Hash, right: &Hash) -> Hash {
     let mut bytes = [0x01; 65];
     bytes[1..33].copy_from_slice(left);
     bytes[33..].copy_from_slice(right);
