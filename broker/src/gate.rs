@@ -242,6 +242,12 @@ impl Gate {
         Ok(count)
     }
 
+    /// What the engine announces by.
+    #[must_use]
+    pub fn announcer(&self) -> sys::Announcer {
+        sys::Announcer::new(Arc::clone(&self.context))
+    }
+
     /// What the gate did, for whoever wants to look at any time.
     #[must_use]
     pub fn statistics_reader(&self) -> StatisticsReader {

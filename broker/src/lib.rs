@@ -63,3 +63,4 @@ pub use memory::MemoryBound;
 pub use rate::Rate;
 pub use statistics::{Decisions, ListenerStatistics, Outcome, Stage, Statistics, StatisticsReader};
 pub use store::{Safety, StoreError, StoreSettings};
+pub use sys::Announcer;

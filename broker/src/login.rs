@@ -328,8 +328,8 @@ mod tests {
         let verifier = |password: &[u8]| make_verifier(password, [7; 16], Cost::LEAST).unwrap();
         let registered = Event::SubscriberRegistered {
             subscriber,
-            username: Username::parse("ana").unwrap(),
-            verifier: verifier(b"secret"),
+            username: Username::parse("ana").ok(),
+            verifier: Some(verifier(b"secret")),
         };
         tell(1, &registered);
         let desk = desk(&Limits {
@@ -349,7 +349,7 @@ mod tests {
         assert_eq!(refused.unwrap_err(), LoginRefused::Busy, "it pays in full");
         let changed = Event::PasswordChanged {
             subscriber,
-            verifier: verifier(b"other"),
+            verifier: Some(verifier(b"other")),
         };
         tell(2, &changed);
         assert_eq!(check(b"secret").await.unwrap_err(), LoginRefused::Busy);

@@ -7,11 +7,14 @@ mod listeners;
 
 pub use gate::GateConfig;
 
+use crate::heads::HeadSettings;
 use gate::GateSection;
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use tanglegate_core::Address;
+use tanglegate_crypto::Origin;
 
 /// The annotated example, which is also what `tanglegate config` prints.
 pub const EXAMPLE: &str = include_str!("../../deploy/tanglegate.example.toml");
@@ -67,6 +70,8 @@ pub struct Config {
     pub metrics: Option<SocketAddr>,
     /// How logs are written.
     pub log: LogFormat,
+    /// When tree heads are signed, and under which name.
+    pub heads: HeadSettings,
 }
 
 /// The address of a database. It may hold a password, so it stands in the environment variable
@@ -126,6 +131,7 @@ impl Default for Config {
             ledger: None,
             metrics: None,
             log: LogFormat::Text,
+            heads: HeadSettings::default(),
         }
     }
 }
@@ -140,6 +146,7 @@ struct File {
     ledger: Option<LedgerSection>,
     metrics: MetricsSection,
     log: LogSection,
+    heads: HeadsSection,
 }
 
 #[derive(Deserialize)]
@@ -160,6 +167,49 @@ struct MetricsSection {
 #[serde(deny_unknown_fields, default)]
 struct LogSection {
     format: LogFormat,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct HeadsSection {
+    origin: Option<String>,
+    every_events: Option<u64>,
+    every_s: Option<u64>,
+}
+
+impl HeadsSection {
+    fn check(self) -> Result<HeadSettings, ConfigError> {
+        let usual = HeadSettings::default();
+        let origin = self.origin.map(|name| {
+            Origin::parse(&name).map_err(|it| ConfigError::Invalid {
+                key: "heads.origin",
+                value: name,
+                fault: format!("is no name of a log ({it})"),
+                example: "\"log.example.org\"",
+            })
+        });
+        let positive = |key, value: Option<u64>, usual, example| match value {
+            Some(0) => Err(ConfigError::Invalid {
+                key,
+                value: "0".to_owned(),
+                fault: "is not positive".to_owned(),
+                example,
+            }),
+            other => Ok(other.unwrap_or(usual)),
+        };
+        let every_events = positive(
+            "heads.every_events",
+            self.every_events,
+            usual.every_events,
+            "10000",
+        )?;
+        let every_s = positive("heads.every_s", self.every_s, usual.every.as_secs(), "10")?;
+        Ok(HeadSettings {
+            origin: origin.transpose()?,
+            every_events,
+            every: Duration::from_secs(every_s.min(86_400)),
+        })
+    }
 }
 
 impl Config {
@@ -201,6 +251,7 @@ impl Config {
             ledger: file.ledger.map(LedgerSection::check).transpose()?,
             metrics: file.metrics.check()?,
             log: file.log.format,
+            heads: file.heads.check()?,
         })
     }
 }
@@ -347,7 +398,7 @@ mod tests {
         assert_eq!((anonymous.requests, anonymous.keep_alive), (None, None));
         let bytes = Some(tanglegate_broker::Rate::new(5, 6));
         assert_eq!(anonymous.request_bytes, bytes);
-        assert_eq!(anonymous.stalled, std::time::Duration::from_secs(30));
+        assert_eq!(anonymous.stalled, Duration::from_secs(30));
     }
 
     #[test]

@@ -3,12 +3,14 @@
 //! The engine is the shell around `tanglegate-core`: it fetches from the ledger, writes to
 //! PostgreSQL, feeds the gate and answers the operator. See `docs/ARCHITECTURE.md`.
 
+pub mod audit;
 pub mod bench;
 pub mod cli;
 pub mod config;
 pub mod control;
 pub mod demo;
 pub mod event_log;
+pub mod heads;
 pub mod http;
 pub mod ledger;
 pub mod metrics;

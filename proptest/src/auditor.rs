@@ -62,6 +62,7 @@ impl Auditor {
         let events: Vec<&Event> = entries.iter().map(|it| &it.event).collect();
         match command {
             Command::ConfirmPayment(paid) => self.payment(paid, &events, now),
+            Command::Erase(username) => self.erase(username, &events, now),
             other => match events[..] {
                 [event] => self.single(other, event, first.position, now),
                 _ => Err(Broken(format!(
@@ -111,7 +112,24 @@ impl Auditor {
         now: Timestamp,
     ) -> Result<(), Broken> {
         let expected = match command {
-            Command::ConfirmPayment(_) => unreachable!("payments are looked at on their own"),
+            Command::ConfirmPayment(_) | Command::Erase(_) => {
+                unreachable!("what may lead to several events is looked at on its own")
+            }
+            Command::AdoptHeadKey(key) => {
+                let before = self.book.head_key.replace(key.clone());
+                let named = before.is_none_or(|it| it.origin() == key.origin() && it != *key);
+                ensure!(named, "{key} is adopted again, or is of another log");
+                Event::HeadKeyAdopted { key: key.clone() }
+            }
+            Command::RecordAnchor {
+                size,
+                root,
+                transaction,
+            } => Event::HeadAnchored {
+                size: *size,
+                root: *root,
+                transaction: *transaction,
+            },
             Command::BindChain(chain) => {
                 ensure!(self.book.chain.is_none(), "the log is bound twice");
                 self.book.chain = Some(chain.clone());
@@ -150,7 +168,7 @@ impl Auditor {
                 let subscriber = self.named(username)?;
                 self.passwords
                     .insert(subscriber, (verifier.clone(), position));
-                let verifier = verifier.clone();
+                let verifier = Some(verifier.clone());
                 Event::PasswordChanged {
                     subscriber,
                     verifier,
@@ -196,7 +214,9 @@ impl Auditor {
     }
 
     fn give(&mut self, rule: &Rule) -> Result<Event, Broken> {
-        let shown = rule.access == Access::Read && rule.filter.as_str().starts_with("$SYS/broker/");
+        let told = ["$SYS/broker/", "$SYS/access/log/"];
+        let told = told.iter().any(|it| rule.filter.as_str().starts_with(it));
+        let shown = rule.access == Access::Read && told;
         let free = shown || !is_reserved(&rule.filter);
         ensure!(free, "{} is given away", rule.filter);
         if let Audience::Subscriber(subscriber) = rule.audience {
@@ -222,8 +242,9 @@ impl Auditor {
         let taken = self.book.usernames.insert(username.clone(), subscriber);
         ensure!(taken.is_none(), "the name of {taken:?} was given again");
         let fresh = Subscriber {
-            username: username.clone(),
+            username: Some(username.clone()),
             suspended: false,
+            erased: false,
             credit: Nanos::ZERO,
         };
         let before = self.book.subscribers.insert(subscriber, fresh);
@@ -232,8 +253,8 @@ impl Auditor {
             .insert(subscriber, (verifier.clone(), position));
         Ok(Event::SubscriberRegistered {
             subscriber,
-            username: username.clone(),
-            verifier: verifier.clone(),
+            username: Some(username.clone()),
+            verifier: Some(verifier.clone()),
         })
     }
 
@@ -249,6 +270,57 @@ impl Auditor {
         };
         known.suspended = suspended;
         Ok(subscriber)
+    }
+
+    /// A person is forgotten when nothing is left to him but his account: every running lease was
+    /// ended and every rule removed before, by the same command.
+    fn erase(
+        &mut self,
+        username: &Username,
+        events: &[&Event],
+        now: Timestamp,
+    ) -> Result<(), Broken> {
+        let subscriber = self.named(username)?;
+        let Some((last, ends)) = events.split_last() else {
+            return Err(Broken(format!("nothing came of erasing {subscriber}")));
+        };
+        for event in ends {
+            match event {
+                Event::LeaseRevoked { filter, access, .. } => {
+                    let (filter, access) = (filter.clone(), *access);
+                    let key = LeaseKey {
+                        subscriber,
+                        filter,
+                        access,
+                    };
+                    let expected = self.revoke(key, now)?;
+                    ensure_same!(**event, expected, "a lease that ends with {subscriber}");
+                }
+                Event::RuleRemoved { rule } => {
+                    let given = self.book.rules.remove(rule).map(|it| it.audience);
+                    let his = given == Some(Audience::Subscriber(subscriber));
+                    ensure!(his, "rule {rule} was not for {subscriber}");
+                }
+                other => return Err(Broken(format!("{other:?} in an erasure"))),
+            }
+        }
+        ensure_same!(
+            **last,
+            Event::SubscriberErased { subscriber },
+            "the last event of an erasure"
+        );
+        let holds = |it: &LeaseKey| it.subscriber == subscriber;
+        let mut leases = self.book.leases.keys().filter(|it| holds(it));
+        let running = leases.any(|it| self.book.running(it, now).is_some());
+        let mut rules = self.book.rules.values();
+        let ruled = rules.any(|it| it.audience == Audience::Subscriber(subscriber));
+        ensure!(!running && !ruled, "{subscriber} keeps a right");
+        self.book.usernames.remove(username);
+        self.passwords.remove(&subscriber);
+        if let Some(known) = self.book.subscribers.get_mut(&subscriber) {
+            (known.username, known.erased) = (None, true);
+        }
+        Ok(())
     }
 
     fn revoke(&mut self, key: LeaseKey, now: Timestamp) -> Result<Event, Broken> {

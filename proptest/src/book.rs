@@ -4,7 +4,7 @@ use crate::names;
 use std::collections::{BTreeMap, BTreeSet};
 use tanglegate_core::{
     Address, ChainId, Lease, LeaseKey, Offer, OfferId, PaymentId, PaymentRow, Position, Rule,
-    RuleId, State, Stream, Subscriber, SubscriberId, Timestamp, Username,
+    RuleId, State, Stream, Subscriber, SubscriberId, Timestamp, Username, VerifierKey,
 };
 
 /// The deciding side, as its public queries show it.
@@ -16,6 +16,8 @@ pub struct Book {
     pub recorded_at: Timestamp,
     /// The ledger.
     pub chain: Option<ChainId>,
+    /// The key that signs tree heads.
+    pub head_key: Option<VerifierKey>,
     /// The newest checkpoint of each seller.
     pub checkpoints: BTreeMap<Address, u64>,
     /// What is for sale.
@@ -49,7 +51,7 @@ impl Book {
             })
         });
         let payments = || (0..payments).map(names::payment);
-        let streams = [Stream::Ledger]
+        let streams = [Stream::Ledger, Stream::Log]
             .into_iter()
             .chain(names::offers().map(Stream::Offer))
             .chain(names::rules().map(Stream::Rule))
@@ -59,6 +61,7 @@ impl Book {
             position: state.position(),
             recorded_at: state.recorded_at(),
             chain: state.chain().cloned(),
+            head_key: state.head_key().cloned(),
             checkpoints: state.checkpoints().clone(),
             offers: known(names::offers(), |it| state.offer(it).cloned()),
             offered: names::offers().filter(|it| state.was_offered(it)).collect(),

@@ -157,6 +157,9 @@ fn wish() -> impl Strategy<Value = Wish> {
         }),
         1 => (0..4_u8).prop_map(Wish::Suspend),
         2 => (0..4_u8).prop_map(Wish::Reinstate),
+        1 => (0..4_u8).prop_map(Wish::Erase),
+        1 => (0..4_u8).prop_map(Wish::AdoptHeadKey),
+        1 => (0..40_u64).prop_map(Wish::Anchor),
         2 => (0..2_u8, leased).prop_map(|(name, (filter, access))| {
             Wish::Revoke { name, filter, access }
         }),

@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 use tanglegate_core::{
     Access, Address, ChainId, Digest, OfferId, PasswordVerifier, PaymentId, RuleId, SubscriberId,
-    TopicFilter, TopicName, Username,
+    TopicFilter, TopicName, Username, VerifierKey,
 };
 
 const USERNAMES: [&str; 4] = ["ana", "bob", "cem", "dua"];
@@ -51,6 +51,12 @@ pub(crate) fn access(number: u8) -> Access {
 
 pub(crate) fn chain(number: u8) -> ChainId {
     ChainId(pick(&CHAINS, number).into())
+}
+
+/// Keys of two logs, two of each.
+pub(crate) fn head_key(number: u8) -> VerifierKey {
+    let (log, key) = (number % 4 / 2, number % 2);
+    VerifierKey(format!("log-{log}.example.org+0000000{key}+AQ==").into())
 }
 
 pub(crate) fn address(number: u8) -> Address {

@@ -88,7 +88,7 @@ fn check_logins(acl: &Acl, tables: &Tables, auditor: &Auditor) -> Result<(), Bro
         let row = tables
             .subscribers
             .values()
-            .find(|it| it.username == username);
+            .find(|it| it.username.as_ref() == Some(&username));
         let expected = row.and_then(|it| {
             let (verifier, position) = auditor.password(it.subscriber)?;
             Some((it.subscriber, verifier.clone(), *position))

@@ -2,7 +2,9 @@
 
 use crate::Broken;
 use crate::broken::ensure;
-use tanglegate_core::{Command, LeaseKey, Rejection, Rule, State, Timestamp, Username};
+use tanglegate_core::{
+    Command, LeaseKey, Rejection, Rule, State, Timestamp, Username, VerifierKey,
+};
 
 /// Looks whether what the rejection claims holds in the state that it was made in.
 pub(crate) fn check(
@@ -44,7 +46,9 @@ fn holds(rejection: &Rejection, command: &Command, state: &State, now: Timestamp
             _ => false,
         },
         Rejection::UnknownRule(rule) => state.rule(*rule).is_none(),
-        Rejection::UnknownSubscriber(subscriber) => state.subscriber(*subscriber).is_none(),
+        Rejection::UnknownSubscriber(subscriber) => {
+            state.subscriber(*subscriber).is_none_or(|it| it.erased)
+        }
         Rejection::UnseenInUsername(unseen) => match command {
             Command::RegisterSubscriber { username, .. } => username.as_str().contains(*unseen),
             _ => false,
@@ -57,6 +61,9 @@ fn holds(rejection: &Rejection, command: &Command, state: &State, now: Timestamp
         Rejection::UsernameTaken(name) => state.named(name).is_some(),
         Rejection::UnknownUsername(name) => state.named(name).is_none(),
         Rejection::SubscriberExists(subscriber) => state.subscriber(*subscriber).is_some(),
+        Rejection::OtherOrigin { origin, offered } => {
+            state.head_key().map(VerifierKey::origin) == Some(origin) && origin != offered
+        }
         Rejection::AlreadySuspended(name) => suspended(name) == Some(true),
         Rejection::NotSuspended(name) => suspended(name) == Some(false),
         Rejection::NoRunningLease {

@@ -63,7 +63,7 @@ impl Tables {
     #[must_use]
     pub fn is_open(&self, subscriber: SubscriberId) -> bool {
         let row = self.subscribers.get(&subscriber);
-        row.is_some_and(|it| !it.suspended)
+        row.is_some_and(|it| !it.suspended && !it.erased)
     }
 
     /// Looks whether the rows say what `book` says, and whether the money in them adds up.
@@ -150,13 +150,9 @@ impl Tables {
         );
         for (id, row) in &self.subscribers {
             let known = book.subscribers.get(id);
-            let (name, suspended, credit) = (&row.username, row.suspended, row.credit);
-            let expected = known.map(|it| (&it.username, it.suspended, it.credit));
-            ensure_same!(
-                Some((name, suspended, credit)),
-                expected,
-                "subscriber {id} in the tables"
-            );
+            let shown = (&row.username, row.suspended, row.erased, row.credit);
+            let expected = known.map(|it| (&it.username, it.suspended, it.erased, it.credit));
+            ensure_same!(Some(shown), expected, "subscriber {id} in the tables");
         }
         Ok(())
     }

@@ -153,6 +153,12 @@ pub enum Wish {
     Suspend(u8),
     /// Open it again.
     Reinstate(u8),
+    /// Forget a person.
+    Erase(u8),
+    /// Sign tree heads with this key.
+    AdoptHeadKey(u8),
+    /// A tree head of so many events is on the ledger.
+    Anchor(u64),
     /// End a lease now.
     Revoke {
         /// Whose.
@@ -250,6 +256,13 @@ impl Wish {
             },
             Self::Suspend(name) => Command::Suspend(names::username(name)),
             Self::Reinstate(name) => Command::Reinstate(names::username(name)),
+            Self::Erase(name) => Command::Erase(names::username(name)),
+            Self::AdoptHeadKey(key) => Command::AdoptHeadKey(names::head_key(key)),
+            Self::Anchor(size) => Command::RecordAnchor {
+                size,
+                root: [1; 32],
+                transaction: names::payment(0).digest,
+            },
             Self::Revoke {
                 name,
                 filter,

@@ -85,6 +85,7 @@ fn the_worlds_reach_every_event_reason_refusal_and_fault() {
     let expected: BTreeSet<String> = all(
         "ChainBound LedgerScanned OfferPublished OfferWithdrawn RuleGiven RuleRemoved \
          SubscriberRegistered PasswordChanged SubscriberSuspended SubscriberReinstated \
+         SubscriberErased HeadKeyAdopted HeadAnchored \
          PaymentConfirmed PaymentApplied PaymentUnmatched LeaseGranted LeaseExtended LeaseRevoked",
     );
     assert_eq!(events, expected);
@@ -96,7 +97,7 @@ fn the_worlds_reach_every_event_reason_refusal_and_fault() {
     let expected: BTreeSet<String> = all(
         "Recorded Before Nothing OtherChain StaleScan UnknownOffer OfferOver ReservedFilter \
          RuleExists RuleRepeated UnknownRule UnknownSubscriber UsernameTaken UnknownUsername \
-         SubscriberExists AlreadySuspended NotSuspended NoRunningLease",
+         SubscriberExists AlreadySuspended NotSuspended NoRunningLease OtherOrigin",
     );
     assert_eq!(refusals, expected);
     assert_eq!(faults, BTreeSet::from([Fault::StaleHead, Fault::KnownKey]));

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::MissedTickBehavior;
 
 /// The session that the server's own messages come from. No client ever has it.
-const NOBODY: u64 = 0;
+pub(super) const NOBODY: u64 = 0;
 
 /// Tells the statistics every `interval` until the message log stops. Whoever reads them needs a
 /// right like for any other topic.

@@ -39,7 +39,7 @@ async fn wrong_logins_of_one_address_do_not_delay_a_right_one_of_another() {
         let verifier = make_verifier(name.as_bytes(), [3; 16], cost).expect("a cost");
         stage.tell(&Event::PasswordChanged {
             subscriber,
-            verifier,
+            verifier: Some(verifier),
         });
     }
     let (address, refused) = (stage.address(), Arc::new(AtomicUsize::new(0)));

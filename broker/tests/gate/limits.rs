@@ -154,7 +154,7 @@ async fn logins_wait_in_a_bounded_line() {
     let verifier = tanglegate_broker::login::make_verifier(b"ana", [3; 16], cost).unwrap();
     stage.tell(&tanglegate_core::Event::PasswordChanged {
         subscriber: ana,
-        verifier,
+        verifier: Some(verifier),
     });
     let address = stage.address();
     let mut answers = tokio::task::JoinSet::new();

@@ -54,7 +54,8 @@ const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
 /// What is known of a login besides its rights.
 #[derive(Debug, Clone)]
 struct Account {
-    verifier: PasswordVerifier,
+    /// `None` when it could not be read, or is erased: nobody can log in.
+    verifier: Option<PasswordVerifier>,
     password_set_at: Position,
 }
 
@@ -116,13 +117,26 @@ impl Acl {
     pub fn apply(&mut self, recorded: Recorded<'_>) -> Affected {
         let position = recorded.position;
         assert_eq!(position, self.as_of.next(), "positions have no gaps");
+        self.apply_some(recorded)
+    }
+
+    /// Folds one of some events only: for a table that is asked about one subject. Everything that
+    /// this subject's rights rest on has to be among them, in the order of the log.
+    ///
+    /// # Panics
+    /// When the event does not come after the last one, or the events contradict each other.
+    pub fn apply_some(&mut self, recorded: Recorded<'_>) -> Affected {
+        let position = recorded.position;
+        assert!(position > self.as_of, "events come in their order");
         self.as_of = position;
         match recorded.event {
             Event::ChainBound { .. }
             | Event::LedgerScanned { .. }
             | Event::PaymentConfirmed { .. }
             | Event::PaymentApplied { .. }
-            | Event::PaymentUnmatched { .. } => Affected::Nobody,
+            | Event::PaymentUnmatched { .. }
+            | Event::HeadKeyAdopted { .. }
+            | Event::HeadAnchored { .. } => Affected::Nobody,
             Event::OfferPublished { offer } => {
                 let on_sale = OnSale {
                     offer: offer.clone(),
@@ -146,7 +160,9 @@ impl Acl {
                 username,
                 verifier,
             } => {
-                self.logins.insert(username.clone(), *subscriber);
+                if let Some(username) = username {
+                    self.logins.insert(username.clone(), *subscriber);
+                }
                 let account = Account {
                     verifier: verifier.clone(),
                     password_set_at: position,
@@ -177,6 +193,15 @@ impl Acl {
                 let own = self.suspended.remove(subscriber);
                 let own = own.expect("a suspended login was reinstated");
                 self.open.insert(*subscriber, own);
+                Affected::Subscriber(*subscriber)
+            }
+            Event::SubscriberErased { subscriber } => {
+                // Erasures are few: looking through the names is cheaper than a second table.
+                self.logins.retain(|_, holder| holder != subscriber);
+                self.open.remove(subscriber);
+                self.suspended.remove(subscriber);
+                let account = self.accounts.get_mut(subscriber);
+                account.expect("the subscriber was registered").verifier = None;
                 Affected::Subscriber(*subscriber)
             }
             Event::LeaseGranted {
@@ -212,7 +237,7 @@ impl Acl {
         let account = self.accounts.get(&subscriber)?;
         Some(Login {
             subscriber,
-            verifier: account.verifier.clone(),
+            verifier: account.verifier.clone()?,
             password_set_at: account.password_set_at,
         })
     }

@@ -1,8 +1,8 @@
 //! What the engine is asked to record, and how it refuses.
 
 use crate::{
-    Access, Address, ChainId, Confirmation, Offer, OfferId, PasswordVerifier, PaymentId, Rule,
-    RuleId, SubscriberId, Timestamp, TopicFilter, Username,
+    Access, Address, ChainId, Confirmation, Digest, Offer, OfferId, PasswordVerifier, PaymentId,
+    Rule, RuleId, SubscriberId, Timestamp, TopicFilter, Username, VerifierKey,
 };
 
 /// A wish. [`crate::decide`] turns it into events, or refuses it.
@@ -47,6 +47,8 @@ pub enum Command {
     Suspend(Username),
     /// Open it again.
     Reinstate(Username),
+    /// Forget a person: end the login's rights, close it for ever, and destroy its personal data.
+    Erase(Username),
     /// End a running lease now.
     RevokeLease {
         /// Whose.
@@ -55,6 +57,17 @@ pub enum Command {
         filter: TopicFilter,
         /// What it allows.
         access: Access,
+    },
+    /// Sign tree heads with this key from now on.
+    AdoptHeadKey(VerifierKey),
+    /// Note that a tree head stands on the ledger.
+    RecordAnchor {
+        /// Its number of events.
+        size: u64,
+        /// Its root.
+        root: [u8; 32],
+        /// The transaction that carries it.
+        transaction: Digest,
     },
 }
 
@@ -114,7 +127,7 @@ pub enum Rejection {
     /// Nothing may be sold or given there.
     #[error(
         "topics under $SYS belong to the engine: choose another filter than '{0}'; only the right \
-         to read $SYS/broker/# can be given"
+         to read $SYS/broker/# and $SYS/access/log/# can be given"
     )]
     ReservedFilter(TopicFilter),
     /// The rule exists already.
@@ -150,6 +163,14 @@ pub enum Rejection {
     /// Nothing to do.
     #[error("'{0}' is not suspended")]
     NotSuspended(Username),
+    /// A log has one name for ever: whoever holds its old heads could not check the new ones.
+    #[error("this log is named '{origin}': a key of '{offered}' cannot sign its tree heads")]
+    OtherOrigin {
+        /// The log's name.
+        origin: String,
+        /// The name that the key carries.
+        offered: String,
+    },
     /// Nothing to revoke.
     #[error(
         "'{username}' holds no running {access} lease on {filter}; `tanglegate lease list` shows them"

@@ -58,15 +58,15 @@ pub fn decide(state: &State, now: Timestamp, command: Command) -> Result<Vec<Eve
             }
             Ok(vec![Event::SubscriberRegistered {
                 subscriber,
-                username,
-                verifier,
+                username: Some(username),
+                verifier: Some(verifier),
             }])
         }
         Command::ChangePassword { username, verifier } => {
             let subscriber = named(state, username)?;
             Ok(vec![Event::PasswordChanged {
                 subscriber,
-                verifier,
+                verifier: Some(verifier),
             }])
         }
         Command::Suspend(username) => {
@@ -83,6 +83,27 @@ pub fn decide(state: &State, now: Timestamp, command: Command) -> Result<Vec<Eve
             }
             Ok(vec![Event::SubscriberReinstated { subscriber }])
         }
+        Command::Erase(username) => {
+            let subscriber = named(state, username)?;
+            Ok(erase(state, now, subscriber))
+        }
+        Command::AdoptHeadKey(key) => match state.head_key() {
+            Some(adopted) if *adopted == key => Ok(Vec::new()),
+            Some(adopted) if adopted.origin() != key.origin() => Err(Rejection::OtherOrigin {
+                origin: adopted.origin().to_owned(),
+                offered: key.origin().to_owned(),
+            }),
+            _ => Ok(vec![Event::HeadKeyAdopted { key }]),
+        },
+        Command::RecordAnchor {
+            size,
+            root,
+            transaction,
+        } => Ok(vec![Event::HeadAnchored {
+            size,
+            root,
+            transaction,
+        }]),
         Command::RevokeLease {
             username,
             filter,
@@ -121,6 +142,22 @@ fn is_suspended(state: &State, subscriber: SubscriberId) -> bool {
     state.subscriber(subscriber).is_some_and(|it| it.suspended)
 }
 
+/// Leases that run end, rules for the person are removed, and the last event is the erasure: the
+/// log is whole at every position in between.
+fn erase(state: &State, now: Timestamp, subscriber: SubscriberId) -> Vec<Event> {
+    let leases = state.running_leases(subscriber, now).into_iter();
+    let ended = leases.map(|it| Event::LeaseRevoked {
+        subscriber,
+        filter: it.filter,
+        access: it.access,
+        until: now,
+    });
+    let rules = state.rules_for(subscriber).into_iter();
+    let removed = rules.map(|rule| Event::RuleRemoved { rule });
+    let erased = Event::SubscriberErased { subscriber };
+    ended.chain(removed).chain([erased]).collect()
+}
+
 fn publish_offer(state: &State, now: Timestamp, offer: Offer) -> Result<Vec<Event>, Rejection> {
     if is_reserved(offer.filter.as_str()) {
         return Err(Rejection::ReservedFilter(offer.filter));
@@ -151,7 +188,7 @@ fn give_rule(state: &State, rule: Rule) -> Result<Vec<Event>, Rejection> {
         return Err(Rejection::RuleRepeated(same));
     }
     if let crate::Audience::Subscriber(subscriber) = rule.audience
-        && state.subscriber(subscriber).is_none()
+        && state.subscriber(subscriber).is_none_or(|it| it.erased)
     {
         return Err(Rejection::UnknownSubscriber(subscriber));
     }
@@ -162,9 +199,11 @@ fn is_reserved(filter: &str) -> bool {
     filter.split('/').next() == Some("$SYS")
 }
 
-/// What the gate tells about itself may be shown to anybody, and written by nobody.
+/// What the gate tells about itself, and the engine about the log, may be shown to anybody, and
+/// written by nobody.
 fn shows_statistics(rule: &Rule) -> bool {
-    rule.access == Access::Read && rule.filter.as_str().starts_with("$SYS/broker/")
+    let told = ["$SYS/broker/", "$SYS/access/log/"];
+    rule.access == Access::Read && told.iter().any(|it| rule.filter.as_str().starts_with(it))
 }
 
 fn confirm_payment(state: &State, now: Timestamp, confirmation: Confirmation) -> Vec<Event> {

@@ -1,12 +1,14 @@
 //! What happened. An event carries its outcome, so that replay needs no price list.
 
 use crate::{
-    Access, Address, ChainId, Confirmation, Nanos, Offer, OfferId, PasswordVerifier, PaymentId,
-    Rule, RuleId, SubscriberId, Tariff, Timestamp, TopicFilter, UnmatchedReason, Username,
+    Access, Address, ChainId, Confirmation, Digest, Nanos, Offer, OfferId, PasswordVerifier,
+    PaymentId, Rule, RuleId, SubscriberId, Tariff, Timestamp, TopicFilter, UnmatchedReason,
+    Username, VerifierKey,
 };
 use std::fmt;
 
-/// One fact. Written once, never changed.
+/// One fact. Written once, never changed. Personal data in it is sealed under a key of its
+/// subject: where that key is not at hand, or was destroyed, the event reads without it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// From now on this log follows that ledger, and no other.
@@ -45,17 +47,17 @@ pub enum Event {
     SubscriberRegistered {
         /// Its opaque identity.
         subscriber: SubscriberId,
-        /// Its name. Personal data.
-        username: Username,
-        /// What is kept of its password. Personal data.
-        verifier: PasswordVerifier,
+        /// Its name. Personal data; `None` without the key.
+        username: Option<Username>,
+        /// What is kept of its password. Personal data; `None` without the key.
+        verifier: Option<PasswordVerifier>,
     },
     /// Only the new password opens the login.
     PasswordChanged {
         /// Whose.
         subscriber: SubscriberId,
-        /// What is kept of it. Personal data.
-        verifier: PasswordVerifier,
+        /// What is kept of it. Personal data; `None` without the key.
+        verifier: Option<PasswordVerifier>,
     },
     /// The login opens nothing until it is reinstated. Leases run on.
     SubscriberSuspended {
@@ -64,6 +66,12 @@ pub enum Event {
     },
     /// The login works again.
     SubscriberReinstated {
+        /// Whose.
+        subscriber: SubscriberId,
+    },
+    /// The person asked to be forgotten: the key to its personal data is destroyed with this
+    /// event. The login is closed for ever; its payments stay, under its opaque identity.
+    SubscriberErased {
         /// Whose.
         subscriber: SubscriberId,
     },
@@ -141,6 +149,21 @@ pub enum Event {
         /// Its exclusive end now.
         until: Timestamp,
     },
+    /// Tree heads of at least this size are signed with this key; the head that first covers
+    /// this event with the last key too.
+    HeadKeyAdopted {
+        /// The public half.
+        key: VerifierKey,
+    },
+    /// A tree head stands on the ledger, where nobody can take it back.
+    HeadAnchored {
+        /// Its number of events.
+        size: u64,
+        /// Its root.
+        root: [u8; 32],
+        /// The transaction that carries it.
+        transaction: Digest,
+    },
 }
 
 /// What an event belongs to. Events of one stream are numbered from 1. A stream's name carries
@@ -157,6 +180,8 @@ pub enum Stream {
     Subscriber(SubscriberId),
     /// One payment.
     Payment(PaymentId),
+    /// What the log notes about itself.
+    Log,
 }
 
 impl Event {
@@ -173,6 +198,7 @@ impl Event {
             | Self::PasswordChanged { subscriber, .. }
             | Self::SubscriberSuspended { subscriber }
             | Self::SubscriberReinstated { subscriber }
+            | Self::SubscriberErased { subscriber }
             | Self::LeaseGranted { subscriber, .. }
             | Self::LeaseExtended { subscriber, .. }
             | Self::LeaseRevoked { subscriber, .. } => Stream::Subscriber(*subscriber),
@@ -180,6 +206,7 @@ impl Event {
             Self::PaymentApplied { payment, .. } | Self::PaymentUnmatched { payment, .. } => {
                 Stream::Payment(*payment)
             }
+            Self::HeadKeyAdopted { .. } | Self::HeadAnchored { .. } => Stream::Log,
         }
     }
 }
@@ -192,6 +219,7 @@ impl fmt::Display for Stream {
             Self::Rule(rule) => write!(f, "rule/{rule}"),
             Self::Subscriber(subscriber) => write!(f, "subscriber/{subscriber}"),
             Self::Payment(payment) => write!(f, "payment/{payment}"),
+            Self::Log => f.write_str("log"),
         }
     }
 }

@@ -235,6 +235,25 @@ impl fmt::Display for ChainId {
     }
 }
 
+/// The public key of signed tree heads as its text stands in logs and configurations
+/// (c2sp.org/signed-note): `name+id+base64`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct VerifierKey(pub Arc<str>);
+
+impl VerifierKey {
+    /// The name of the log, which all of its keys carry.
+    #[must_use]
+    pub fn origin(&self) -> &str {
+        self.0.split('+').next().unwrap_or_default()
+    }
+}
+
+impl fmt::Display for VerifierKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -36,6 +36,7 @@ pub use decide::decide;
 pub use event::{Event, Stream};
 pub use id::{
     Address, ChainId, Digest, IdError, OfferId, PaymentId, Position, RuleId, SubscriberId,
+    VerifierKey,
 };
 pub use offer::{Bought, Offer, Tariff, TariffError};
 pub use payment::{Confirmation, MemoReading, UnmatchedReason};

@@ -46,10 +46,12 @@ pub struct AccessRow {
 pub struct SubscriberRow {
     /// Its identity.
     pub subscriber: SubscriberId,
-    /// Its name.
-    pub username: Username,
+    /// Its name; `None` when it is erased, or the key to it is not at hand.
+    pub username: Option<Username>,
     /// Whether it is closed.
     pub suspended: bool,
+    /// Whether the person was forgotten, and the login closed for ever.
+    pub erased: bool,
     /// What is on account.
     pub credit: Nanos,
     /// The event that wrote the row.

@@ -4,7 +4,7 @@ use crate::staged::StagedMap;
 use crate::{
     Access, AccessRow, Address, Audience, ChainId, Change, CursorRow, Event, Nanos, Offer, OfferId,
     OfferRow, PaymentId, PaymentRow, PaymentState, Position, Rule, RuleId, Stream, SubscriberId,
-    SubscriberRow, Timestamp, TopicFilter, Username,
+    SubscriberRow, Timestamp, TopicFilter, Username, VerifierKey,
 };
 
 use std::collections::BTreeMap;
@@ -23,10 +23,12 @@ pub struct Recorded<'a> {
 /// A login and its account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Subscriber {
-    /// Its name.
-    pub username: Username,
+    /// Its name; `None` when it is erased, or the key to it is not at hand.
+    pub username: Option<Username>,
     /// Whether it is closed.
     pub suspended: bool,
+    /// Whether it is closed for ever, its personal data destroyed.
+    pub erased: bool,
     /// Money that has not bought time yet.
     pub credit: Nanos,
 }
@@ -74,6 +76,7 @@ struct Head {
     recorded_at: Timestamp,
     chain: Option<ChainId>,
     checkpoints: BTreeMap<Address, u64>,
+    head_key: Option<VerifierKey>,
 }
 
 impl State {
@@ -106,6 +109,42 @@ impl State {
     #[must_use]
     pub fn checkpoints(&self) -> &BTreeMap<Address, u64> {
         &self.head.checkpoints
+    }
+
+    /// The key that signs the log's tree heads, once there is one.
+    #[must_use]
+    pub fn head_key(&self) -> Option<&VerifierKey> {
+        self.head.head_key.as_ref()
+    }
+
+    /// Subscribers whose names could not be read though they are not erased, in no order: their
+    /// keys are not at hand, and nothing that has to do with names may be decided.
+    pub fn nameless(&self) -> impl Iterator<Item = SubscriberId> {
+        let nameless = |it: &Subscriber| it.username.is_none() && !it.erased;
+        let all = self.subscribers.iter();
+        all.filter(move |it| nameless(it.1)).map(|it| *it.0)
+    }
+
+    /// The running leases of a subscriber, in the order of their keys.
+    #[must_use]
+    pub fn running_leases(&self, of: SubscriberId, now: Timestamp) -> Vec<LeaseKey> {
+        let running = self.leases.iter();
+        let mut running: Vec<LeaseKey> = running
+            .filter(|(key, lease)| key.subscriber == of && now < lease.until)
+            .map(|(key, _)| key.clone())
+            .collect();
+        running.sort_unstable();
+        running
+    }
+
+    /// The rules for a subscriber, in the order of their identities.
+    #[must_use]
+    pub fn rules_for(&self, subscriber: SubscriberId) -> Vec<RuleId> {
+        let audience = Audience::Subscriber(subscriber);
+        let all = self.rules.iter().filter(|(_, it)| it.audience == audience);
+        let mut rules: Vec<RuleId> = all.map(|(id, _)| *id).collect();
+        rules.sort_unstable();
+        rules
     }
 
     /// An offer that is not withdrawn.
@@ -251,10 +290,13 @@ impl State {
                 username,
                 ..
             } => {
-                self.usernames.insert(username.clone(), *subscriber);
+                if let Some(username) = username {
+                    self.usernames.insert(username.clone(), *subscriber);
+                }
                 let fresh = Subscriber {
                     username: username.clone(),
                     suspended: false,
+                    erased: false,
                     credit: Nanos::ZERO,
                 };
                 self.subscribers.insert(*subscriber, fresh);
@@ -269,6 +311,14 @@ impl State {
             }
             Event::SubscriberReinstated { subscriber } => {
                 self.known(*subscriber).suspended = false;
+                changes.push(self.subscriber_row(*subscriber));
+            }
+            Event::SubscriberErased { subscriber } => {
+                let known = self.known(*subscriber);
+                known.erased = true;
+                if let Some(username) = known.username.take() {
+                    self.usernames.remove(username);
+                }
                 changes.push(self.subscriber_row(*subscriber));
             }
             Event::PaymentConfirmed { confirmation } => {
@@ -340,6 +390,8 @@ impl State {
                     changes,
                 );
             }
+            Event::HeadKeyAdopted { key } => self.head.head_key = Some(key.clone()),
+            Event::HeadAnchored { .. } => {}
         }
     }
 
@@ -441,6 +493,7 @@ impl State {
             subscriber: id,
             username: known.username.clone(),
             suspended: known.suspended,
+            erased: known.erased,
             credit: known.credit,
             position: self.head.position,
         })

@@ -1,6 +1,7 @@
 //! The command line.
 
 mod access;
+mod audit;
 mod bench;
 mod demo;
 mod devnet;
@@ -96,6 +97,9 @@ enum Command {
     /// Read the event log
     #[command(subcommand)]
     Log(log::Log),
+    /// Ask the log: why, what, how much, at any past moment; and check it
+    #[command(subcommand)]
+    Audit(audit::Audit),
     /// How the running engine is, as JSON
     Status,
     /// Print the annotated example configuration
@@ -150,6 +154,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Subscriber(subscriber) => subscriber.run(common).await?,
         Command::Rule(rule) => rule.run(common).await?,
         Command::Lease(lease) => lease.run(common).await?,
+        Command::Audit(audit) => return Ok(audit.run(common).await),
         Command::Access(access) => return Ok(access.run(common).await),
         Command::Plug(plug) => plug.run().await?,
         Command::Log(log) => log.run(common).await?,

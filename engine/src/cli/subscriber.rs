@@ -36,6 +36,16 @@ pub(super) enum Subscriber {
         /// Whose
         username: String,
     },
+    /// Forget a person for ever: end the login's rights and destroy the key to its name, its
+    /// password and its memos. Payments stay in the log under an opaque identity, and credit is
+    /// lost to the login. Backups made before still hold the key
+    Erase {
+        /// Whose
+        username: String,
+        /// Say that you mean it: nobody can take this back
+        #[arg(long, required = true)]
+        yes: bool,
+    },
     /// Show all logins and what they have on account
     List {
         /// As JSON
@@ -75,11 +85,16 @@ impl Subscriber {
                 let request = UsernameRequest { username };
                 say(&control.post::<Outcome>(&path, &request).await?);
             }
+            Self::Erase { username, yes: _ } => {
+                let path = ["v1", "subscribers", "erase"];
+                let request = UsernameRequest { username };
+                say(&control.post::<Outcome>(&path, &request).await?);
+            }
             Self::List { json } => {
                 let rows = control.get(&["v1", "subscribers"]).await?;
                 table::print(
                     &rows,
-                    &["username", "suspended", "credit", "subscriber"],
+                    &["username", "suspended", "erased", "credit", "subscriber"],
                     json,
                 )?;
             }

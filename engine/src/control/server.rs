@@ -3,10 +3,11 @@
 use super::tables::Tables;
 use super::why::why;
 use super::wire::{
-    LeaseRequest, OfferRequest, Outcome, PasswordAnswer, RuleRequest, Secret, SubscriberRequest,
-    UsernameRequest,
+    HeadAnswer, LeaseRequest, OfferRequest, Outcome, PasswordAnswer, RuleRequest, Secret,
+    SubscriberRequest, UsernameRequest,
 };
 use crate::event_log::Origin;
+use crate::heads::{Heads, SignerError};
 use crate::writer::{Recording, SubmitError, WriterHandle};
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
@@ -41,6 +42,7 @@ pub struct Desk {
     seller: Option<Address>,
     cost: Cost,
     pub(super) inquiry: Inquiry,
+    heads: Option<Heads>,
     status: Status,
 }
 
@@ -49,7 +51,7 @@ pub type Status = Arc<dyn Fn() -> serde_json::Value + Send + Sync>;
 
 impl Desk {
     /// A desk that submits to `writer`, reads with `options`, sells for `seller`, and asks
-    /// the gate by `inquiry`.
+    /// the gate by `inquiry`, and knows the newest tree head.
     #[must_use]
     pub fn new(
         writer: WriterHandle,
@@ -57,6 +59,7 @@ impl Desk {
         seller: Option<Address>,
         cost: Cost,
         inquiry: Inquiry,
+        heads: Option<Heads>,
         status: Status,
     ) -> Self {
         Self {
@@ -65,6 +68,7 @@ impl Desk {
             seller,
             cost,
             inquiry,
+            heads,
             status,
         }
     }
@@ -133,11 +137,14 @@ fn router(desk: Desk) -> Router {
         .route("/v1/subscribers/password", post(change_password))
         .route("/v1/subscribers/suspend", post(suspend))
         .route("/v1/subscribers/reinstate", post(reinstate))
+        .route("/v1/subscribers/erase", post(erase))
         .route("/v1/leases", get(leases))
         .route("/v1/leases/revoke", post(revoke))
         .route("/v1/payments", get(payments))
         .route("/v1/access/why", post(why))
         .route("/v1/events", get(events))
+        .route("/v1/log/head", get(head))
+        .route("/v1/log/key", post(rotate_key))
         .layer(DefaultBodyLimit::max(16 << 10))
         .with_state(desk)
 }
@@ -402,6 +409,18 @@ async fn reinstate(
         .map(Json)
 }
 
+async fn erase(
+    State(desk): State<Desk>,
+    headers: HeaderMap,
+    asked: Asked<UsernameRequest>,
+) -> Answered<Outcome> {
+    let Json(asked) = asked?;
+    let username = Username::parse(&asked.username).map_err(bad)?;
+    desk.submit(&headers, Command::Erase(username))
+        .await
+        .map(Json)
+}
+
 async fn revoke(
     State(desk): State<Desk>,
     headers: HeaderMap,
@@ -442,6 +461,29 @@ impl Desk {
                 Fault(StatusCode::CONFLICT, text)
             })
     }
+}
+
+/// The newest tree head and the key that signs; `null` where there is none.
+async fn head(State(desk): State<Desk>) -> Json<HeadAnswer> {
+    let heads = desk.heads.as_ref();
+    Json(HeadAnswer {
+        note: heads.and_then(Heads::latest),
+        key: heads.map(|it| it.key().to_string()),
+    })
+}
+
+async fn rotate_key(State(desk): State<Desk>) -> Answered<HeadAnswer> {
+    let heads = desk.heads.as_ref().ok_or(SignerError::Silent);
+    let rotated = match heads {
+        Ok(heads) => heads.rotate().await.map(|it| (heads, it)),
+        Err(error) => Err(error),
+    };
+    let (heads, key) =
+        rotated.map_err(|it| Fault(StatusCode::SERVICE_UNAVAILABLE, it.to_string()))?;
+    Ok(Json(HeadAnswer {
+        note: heads.latest(),
+        key: Some(key.to_string()),
+    }))
 }
 
 fn json_text(text: String) -> Response {

@@ -54,7 +54,7 @@ impl Tables {
     pub(super) async fn subscribers(&self) -> Result<String, sqlx::Error> {
         self.rows(
             "select coalesce(json_agg(it), '[]')::text from (select username, subscriber, \
-             suspended, credit from projection.subscriber order by username limit $1) as it",
+             suspended, erased, credit from projection.subscriber order by username limit $1) as it",
         )
         .await
     }
@@ -131,14 +131,8 @@ fn event_line(row: &sqlx::postgres::PgRow) -> Result<EventLine, sqlx::Error> {
     let (kind, stream): (String, String) = (row.try_get(2)?, row.try_get(4)?);
     let (meta, body): (Vec<u8>, Vec<u8>) = (row.try_get(5)?, row.try_get(6)?);
     // Without keys: what is personal stays closed, and the line says so.
-    let text = match decode(&kind, row.try_get(3)?, &body, &Vault::default()) {
-        Ok(event) => describe(&event),
-        Err(crate::event_log::BodyError::KeyMissing(_)) => match kind.as_str() {
-            "password_changed" => "a password was changed (sealed)".to_owned(),
-            _ => "a login was registered (sealed)".to_owned(),
-        },
-        Err(error) => error.to_string(),
-    };
+    let event = decode(&kind, row.try_get(3)?, &body, &Vault::default());
+    let text = event.map_or_else(|it| it.to_string(), |it| describe(&it));
     let recorded_at = Timestamp(at.unsigned_abs());
     Ok(EventLine {
         position: position.unsigned_abs(),

@@ -105,6 +105,15 @@ pub struct LeaseRequest {
     pub access: String,
 }
 
+/// The log's newest tree head.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct HeadAnswer {
+    /// The signed note; absent before the first.
+    pub note: Option<String>,
+    /// The public key that signs; absent where this engine does not.
+    pub key: Option<String>,
+}
+
 /// A question about what the gate would say.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -39,9 +39,26 @@ static SUBJECT_KEY: Table = Table {
         ("subject", Kind::Bytes),
         ("purpose", Kind::Text),
         ("key", Kind::Bytes),
+        ("owner", Kind::Bytes),
     ],
     write: Write::Insert,
     secret: true,
+};
+
+/// Keys of people who are forgotten.
+static ERASED: Table = Table {
+    name: "vault.subject_key",
+    columns: &[("subject", Kind::Bytes)],
+    write: Write::Delete,
+    secret: false,
+};
+
+/// Keys of what is about them.
+static ERASED_OWNER: Table = Table {
+    name: "vault.subject_key",
+    columns: &[("owner", Kind::Bytes)],
+    write: Write::Delete,
+    secret: false,
 };
 
 /// Events that are about to be appended.
@@ -84,7 +101,7 @@ pub(crate) struct NewBatch<'a> {
     pub(crate) recorded_at: Timestamp,
     /// The events.
     pub(crate) events: NewEvents,
-    /// Keys that the events' personal data is sealed under.
+    /// Keys that the events' personal data is sealed under, and keys that the events destroy.
     pub(crate) keys: NewKeys,
     /// The projection rows that the events change.
     pub(crate) changes: Vec<Rows>,
@@ -94,20 +111,33 @@ fn signed(number: u64) -> i64 {
     i64::try_from(number).expect("positions and instants stay far below 2⁶³")
 }
 
-/// Fresh keys that are about to be kept.
-pub(crate) struct NewKeys(Rows);
+/// Keys that are about to be kept, and keys that are about to be destroyed.
+pub(crate) struct NewKeys {
+    fresh: Rows,
+    erased: [Rows; 2],
+}
 
 impl NewKeys {
-    /// Those that the vault has made since the last time.
+    /// Those that the vault has made and given up since the last time.
     pub(crate) fn take(vault: &mut Vault) -> Self {
+        let mut erased = [Rows::new(&ERASED), Rows::new(&ERASED_OWNER)];
+        for subscriber in vault.take_erased() {
+            for rows in &mut erased {
+                rows.row().bytes(&subscriber.0);
+            }
+        }
         let mut rows = Rows::new(&SUBJECT_KEY);
         for fresh in vault.take_fresh() {
             let mut row = rows.row();
             row.bytes(&fresh.subject);
             row.text(fresh.purpose);
             row.bytes(fresh.key.expose());
+            row.optional(fresh.owner, |row, it| row.bytes(&it.0));
         }
-        Self(rows)
+        Self {
+            fresh: rows,
+            erased,
+        }
     }
 }
 
@@ -177,7 +207,8 @@ impl<'a> NewBatch<'a> {
             node,
             recorded_at,
         };
-        let tables = changes.into_iter().chain([keys.0, events.0]);
+        let NewKeys { fresh, erased } = keys;
+        let tables = changes.into_iter().chain(erased).chain([fresh, events.0]);
         let (copied, rows) = tables
             .filter(|it| it.count() > 0)
             .partition(|it| it.is_new() && it.count() >= COPIED);

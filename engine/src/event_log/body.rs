@@ -5,7 +5,7 @@
 mod v1;
 
 use super::vault::{Entropy, Vault};
-use tanglegate_core::Event;
+use tanglegate_core::{Event, SubscriberId};
 use tanglegate_crypto::SealError;
 
 /// A body that cannot be read.
@@ -38,12 +38,6 @@ pub enum BodyError {
         /// What is wrong.
         what: String,
     },
-    /// Personal data whose key is gone.
-    #[error(
-        "the key of subject {0} is not in the vault, so its personal data cannot be read: restore \
-         the table vault.subject_key from the backup of this database"
-    )]
-    KeyMissing(String),
     /// Personal data that does not open.
     #[error("the personal data of subject {subject} does not open: {source}")]
     Sealed {
@@ -61,9 +55,15 @@ pub(crate) struct Body {
     pub(crate) bytes: Vec<u8>,
 }
 
-/// Encodes an event in the newest version. Keys that had to be made are left in the vault.
-pub(crate) fn encode(event: &Event, vault: &mut Vault, entropy: &mut Entropy) -> Body {
-    let (kind, bytes) = v1::encode(event, vault, entropy);
+/// Encodes an event in the newest version. Keys that had to be made are left in the vault;
+/// `owner` is whom a memo in it is about, if that is known.
+pub(crate) fn encode(
+    event: &Event,
+    owner: Option<SubscriberId>,
+    vault: &mut Vault,
+    entropy: &mut Entropy,
+) -> Body {
+    let (kind, bytes) = v1::encode(event, owner, vault, entropy);
     Body {
         kind,
         schema_version: 1,
@@ -71,11 +71,12 @@ pub(crate) fn encode(event: &Event, vault: &mut Vault, entropy: &mut Entropy) ->
     }
 }
 
-/// Decodes an event of any version. Memos stay closed (their keys are not in memory), and a
-/// confirmation's reading of its memo is not recorded: both come back empty.
+/// Decodes an event of any version. Personal data is `None` when its key is not in the vault.
+/// Memos stay closed (their keys are not in memory), and a confirmation's reading of its memo is
+/// not recorded: both come back empty.
 ///
 /// # Errors
-/// When the kind is unknown, the bytes are damaged, or personal data cannot be opened.
+/// When the kind is unknown, the bytes are damaged, or personal data does not open under its key.
 pub fn decode(
     kind: &str,
     schema_version: i16,

@@ -31,6 +31,17 @@ pub(super) fn micros(instant: Timestamp) -> i64 {
     i64::try_from(millis).expect("the calendar ends far below 2⁶³") * 1_000 - EPOCH_MICROS
 }
 
+/// A message of COPY without the header before the first row and the end mark after the last.
+pub(crate) fn without_frame(message: &[u8]) -> &[u8] {
+    let rows = match message.strip_prefix(SIGNATURE) {
+        Some(_) => message.get(HEADER..).unwrap_or_default(),
+        None => message,
+    };
+    rows.strip_suffix(&(-1_i16).to_be_bytes())
+        .filter(|it| it.is_empty())
+        .unwrap_or(rows)
+}
+
 /// Takes bytes from the front of a row.
 struct Fields<'a>(&'a [u8]);
 
@@ -91,6 +102,25 @@ pub(super) fn each_row(
     message: &[u8],
     mut row: impl FnMut(StoredEvent<'_>, Hash) -> Result<(), EventLogError>,
 ) -> Result<(), EventLogError> {
+    each(message, 12, |fields| {
+        let (event, leaf) = read_row(fields)?;
+        row(event, leaf)
+    })
+}
+
+/// The same for rows that are a leaf and nothing else.
+pub(super) fn each_leaf(message: &[u8], mut row: impl FnMut(Hash)) -> Result<(), EventLogError> {
+    each(message, 1, |fields| {
+        row(fields.array()?);
+        Ok(())
+    })
+}
+
+fn each<'a>(
+    message: &'a [u8],
+    columns: i16,
+    mut row: impl FnMut(&mut Fields<'a>) -> Result<(), EventLogError>,
+) -> Result<(), EventLogError> {
     let mut fields = Fields(message);
     if message.starts_with(SIGNATURE) {
         fields.0 = message
@@ -100,10 +130,7 @@ pub(super) fn each_row(
     while !fields.0.is_empty() {
         match i16::from_be_bytes(fields.take()?) {
             -1 => break,
-            12 => {
-                let (event, leaf) = read_row(&mut fields)?;
-                row(event, leaf)?;
-            }
+            found if found == columns => row(&mut fields)?,
             _ => return Err(EventLogError::Copy("a row has another number of columns")),
         }
     }

@@ -42,6 +42,9 @@ pub fn describe(event: &Event) -> String {
         Event::SubscriberReinstated { subscriber } => {
             format!("subscriber {subscriber} is reinstated")
         }
+        Event::SubscriberErased { subscriber } => {
+            format!("subscriber {subscriber} is erased: its personal data is destroyed")
+        }
         Event::PaymentConfirmed { confirmation } => format!(
             "payment of {} from {} is final in checkpoint {}",
             confirmation.amount, confirmation.payer, confirmation.checkpoint
@@ -84,6 +87,10 @@ pub fn describe(event: &Event) -> String {
         } => {
             format!("subscriber {subscriber} may no longer {access} {filter} since {until}")
         }
+        Event::HeadKeyAdopted { key } => format!("tree heads are signed with key {key}"),
+        Event::HeadAnchored {
+            size, transaction, ..
+        } => format!("the tree head of {size} events stands on the ledger in {transaction}"),
     }
 }
 

@@ -28,6 +28,12 @@ pub enum EventLogError {
         /// Why.
         source: BodyError,
     },
+    /// Personal data whose key is gone, and nobody has erased it.
+    #[error(
+        "the key of subject {0} is not in the vault, so its personal data cannot be read: restore \
+         the table vault.subject_key from the backup of this database"
+    )]
+    KeyMissing(String),
     /// The stored bytes are not what was hashed when they were written.
     #[error(
         "event {position} is not the one that was written: its bytes do not give its leaf hash. \
@@ -45,6 +51,29 @@ pub enum EventLogError {
     RootDiffers {
         /// Up to which event.
         size: u64,
+    },
+    /// The log has lost its newest events.
+    #[error(
+        "this log ends with event {size}, and this engine signed a tree head of {signed} events: \
+         the newest are missing. Was an old backup restored? Restore a newer one; or, to go on \
+         without them, move keys/log.head out of the data folder: what was lost stays provable \
+         by whoever holds that head"
+    )]
+    Older {
+        /// Where the log ends.
+        size: u64,
+        /// Where it had been signed.
+        signed: u64,
+    },
+    /// The log has another past than the one that was signed.
+    #[error(
+        "the first {signed} events are not those over which this engine signed a tree head: the \
+         log was rewritten, or is another one. Restore it from a copy; `tanglegate audit verify` \
+         tells where it differs"
+    )]
+    OtherPast {
+        /// How many events the head is over.
+        signed: u64,
     },
     /// A position is missing.
     #[error(

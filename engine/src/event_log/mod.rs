@@ -10,6 +10,7 @@ mod copy;
 mod describe;
 mod error;
 mod origin;
+mod owned;
 mod replay;
 pub(crate) mod rows;
 mod stored;
@@ -18,9 +19,11 @@ mod vault;
 pub(crate) use append::{NewBatch, NewEvents, NewKeys, copy as copy_rows};
 pub(crate) use body::encode;
 pub use body::{BodyError, decode};
+pub(crate) use copy::without_frame;
 pub use describe::describe;
 pub use error::{AppendError, EventLogError};
 pub use origin::Origin;
+pub use owned::OwnedEvent;
 pub use replay::{Replayed, Tally};
 pub use stored::StoredEvent;
 pub use vault::{Entropy, Vault};
@@ -68,6 +71,27 @@ impl EventLog {
     /// When the database cannot be reached or was never migrated.
     pub async fn open(options: &PgConnectOptions) -> Result<Self, EventLogError> {
         let connection = Self::connect(options).await?;
+        Ok(Self {
+            connection,
+            options: options.clone(),
+        })
+    }
+
+    /// Connects to read and nothing else, with the reader's rights: the log may be a copy, a
+    /// standby, or one that an engine is writing. Everything that is read through this connection
+    /// is of one instant.
+    ///
+    /// # Errors
+    /// When the database cannot be reached or was never migrated.
+    pub async fn open_to_read(options: &PgConnectOptions) -> Result<Self, EventLogError> {
+        let mut connection = PgConnection::connect_with(options).await?;
+        for statement in [
+            "set role tanglegate_reader",
+            "set time zone 'UTC'",
+            "begin transaction isolation level repeatable read, read only",
+        ] {
+            sqlx::query(statement).execute(&mut connection).await?;
+        }
         Ok(Self {
             connection,
             options: options.clone(),

@@ -1,6 +1,6 @@
 //! Reading the log from some position to its end: decoded, and checked against its hash tree.
 
-use super::{EventLog, EventLogError, StoredEvent, Vault, copy, decode};
+use super::{EventLog, EventLogError, Head, StoredEvent, Vault, copy, decode};
 use bytes::Bytes;
 use futures_util::TryStreamExt;
 use futures_util::stream::BoxStream;
@@ -61,9 +61,32 @@ impl EventLog {
         &mut self,
         frontier: &mut Frontier,
         vault: &Vault,
+        each: impl FnMut(Replayed<'_>),
+    ) -> Result<Tally, EventLogError> {
+        self.replay_past(frontier, vault, None, each).await
+    }
+
+    /// The same, and the log has to continue the one that had the head `mark`.
+    ///
+    /// # Errors
+    /// As for [`EventLog::replay`], and when the log has not that head.
+    ///
+    /// # Panics
+    /// As for [`EventLog::replay`].
+    pub async fn replay_past(
+        &mut self,
+        frontier: &mut Frontier,
+        vault: &Vault,
+        mark: Option<Head>,
         mut each: impl FnMut(Replayed<'_>),
     ) -> Result<Tally, EventLogError> {
         let head = self.head().await?;
+        if let Some(mark) = mark.filter(|it| it.size > head.size) {
+            return Err(EventLogError::Older {
+                size: head.size,
+                signed: mark.size,
+            });
+        }
         let mut tally = Tally::default();
         let mut give = |chunk: &Chunk| {
             for message in chunk {
@@ -79,7 +102,7 @@ impl EventLog {
             }
             Ok::<_, EventLogError>(())
         };
-        let mut checking = Checking::start(frontier.clone());
+        let mut checking = Checking::start(frontier.clone(), mark);
         let mut messages = self.copy_out(frontier.size() + 1, head.size).await?;
         let mut chunk = Chunk::with_capacity(CHUNK);
         while let Some(message) = messages.try_next().await? {
@@ -145,6 +168,31 @@ impl EventLog {
     }
 }
 
+impl EventLog {
+    /// Gives the recorded leaves of the first `size` events to `each`, unchecked.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub(crate) async fn leaves(
+        &mut self,
+        size: u64,
+        mut each: impl FnMut(u64, Hash),
+    ) -> Result<(), EventLogError> {
+        let statement = format!(
+            "copy (select leaf from event_log.event where position <= {size} order by position) \
+             to stdout (format binary)"
+        );
+        let (mut messages, mut position) = (self.connection().copy_out_raw(&statement).await?, 0);
+        while let Some(message) = messages.try_next().await? {
+            copy::each_leaf(&message, |leaf| {
+                position += 1;
+                each(position, leaf);
+            })?;
+        }
+        Ok(())
+    }
+}
+
 /// Some messages of COPY, as they came.
 type Chunk = Vec<Bytes>;
 type Checked = Result<Chunk, EventLogError>;
@@ -159,12 +207,12 @@ struct Checking {
 }
 
 impl Checking {
-    fn start(mut frontier: Frontier) -> Self {
+    fn start(mut frontier: Frontier, mark: Option<Head>) -> Self {
         let (chunks, mut received) = mpsc::channel::<Chunk>(UNDER_WAY);
         let (give, checked) = mpsc::channel(UNDER_WAY);
         let thread = tokio::task::spawn_blocking(move || {
             while let Some(chunk) = received.blocking_recv() {
-                let outcome = check(&chunk, &mut frontier).map(|()| chunk);
+                let outcome = check(&chunk, &mut frontier, mark).map(|()| chunk);
                 let failed = outcome.is_err();
                 if give.blocking_send(outcome).is_err() || failed {
                     break;
@@ -224,7 +272,7 @@ impl Checking {
 }
 
 /// Grows the frontier over the events in a chunk.
-fn check(chunk: &Chunk, frontier: &mut Frontier) -> Result<(), EventLogError> {
+fn check(chunk: &Chunk, frontier: &mut Frontier, mark: Option<Head>) -> Result<(), EventLogError> {
     for message in chunk {
         copy::each_row(message, |stored, leaf| {
             let (after, found) = (frontier.size(), stored.position);
@@ -235,7 +283,12 @@ fn check(chunk: &Chunk, frontier: &mut Frontier) -> Result<(), EventLogError> {
                 return Err(EventLogError::LeafDiffers { position: found });
             }
             frontier.push(leaf);
-            Ok(())
+            match mark.filter(|it| it.size == found) {
+                Some(mark) if mark.root != frontier.root() => {
+                    Err(EventLogError::OtherPast { signed: found })
+                }
+                _ => Ok(()),
+            }
         })?;
     }
     Ok(())

@@ -25,6 +25,16 @@ pub(crate) struct Table {
     pub(crate) secret: bool,
 }
 
+impl Table {
+    /// The columns of the key, which are the first ones of a projection's table.
+    pub(crate) fn key(&self) -> &'static str {
+        match self.write {
+            Write::Upsert { key, .. } => key,
+            Write::Insert | Write::Delete => self.columns[0].0,
+        }
+    }
+}
+
 /// What is done with rows.
 #[derive(Clone, Copy)]
 pub(crate) enum Write {
@@ -84,6 +94,27 @@ impl Rows {
             table,
             count: 0,
             bytes,
+        }
+    }
+
+    /// Where they go.
+    pub(crate) fn table(&self) -> &'static Table {
+        self.table
+    }
+
+    /// Gives the fields of every row to `each`; `None` is null.
+    pub(crate) fn each(&self, mut each: impl FnMut(&[Option<&[u8]>])) {
+        let mut rest = &self.bytes[copy::HEADER..];
+        while let Some((_, mut fields)) = rest.split_first_chunk::<2>() {
+            let mut row = Vec::with_capacity(self.table.columns.len());
+            for _ in self.table.columns {
+                let (length, after) = fields.split_first_chunk().expect("rows are whole");
+                let length = usize::try_from(i32::from_be_bytes(*length)).ok();
+                row.push(length.map(|it| &after[..it]));
+                fields = &after[length.unwrap_or(0)..];
+            }
+            each(&row);
+            rest = fields;
         }
     }
 

@@ -55,6 +55,8 @@ pub(crate) struct FreshKey {
     pub(crate) subject: [u8; 16],
     pub(crate) purpose: &'static str,
     pub(crate) key: SubjectKey,
+    /// Whom the data under a key of its own is about: with him it is destroyed.
+    pub(crate) owner: Option<SubscriberId>,
 }
 
 /// The keys of the subscribers, and those made for a batch that is not committed yet. Keys of
@@ -65,6 +67,9 @@ pub struct Vault {
     fresh: Vec<FreshKey>,
     /// How many of the fresh ones are on their way to the database.
     taken: usize,
+    /// Whose keys are destroyed by the same batch, and how many of those are on their way.
+    erased: Vec<SubscriberId>,
+    erased_taken: usize,
 }
 
 impl Vault {
@@ -96,7 +101,7 @@ impl Vault {
     ) -> SubjectKey {
         match self.key(&subscriber.0) {
             Some(key) => key.clone(),
-            None => self.make(subscriber.0, "subscriber", entropy),
+            None => self.make(subscriber.0, "subscriber", None, entropy),
         }
     }
 
@@ -104,6 +109,7 @@ impl Vault {
         &mut self,
         subject: [u8; 16],
         purpose: &'static str,
+        owner: Option<SubscriberId>,
         entropy: &mut Entropy,
     ) -> SubjectKey {
         let key = SubjectKey::from_bytes(entropy.bytes());
@@ -111,6 +117,7 @@ impl Vault {
             subject,
             purpose,
             key: key.clone(),
+            owner,
         });
         key
     }
@@ -119,6 +126,26 @@ impl Vault {
     pub(crate) fn take_fresh(&mut self) -> &[FreshKey] {
         let first = std::mem::replace(&mut self.taken, self.fresh.len());
         &self.fresh[first..]
+    }
+
+    /// Gives up every key of a person. Those that no transaction has written yet are never kept.
+    pub(crate) fn erase(&mut self, subscriber: SubscriberId) {
+        let owned = |it: &FreshKey| it.subject == subscriber.0 || it.owner == Some(subscriber);
+        let mut unwritten = self.fresh.split_off(self.taken);
+        unwritten.retain(|it| !owned(it));
+        self.fresh.append(&mut unwritten);
+        self.erased.push(subscriber);
+    }
+
+    /// Whose keys were given up since the last call: they have to be destroyed.
+    pub(crate) fn take_erased(&mut self) -> &[SubscriberId] {
+        let first = std::mem::replace(&mut self.erased_taken, self.erased.len());
+        &self.erased[first..]
+    }
+
+    /// Forgets the key of a person whom another engine has erased.
+    pub(crate) fn unlearn(&mut self, subscriber: SubscriberId) {
+        self.keys.remove(&subscriber.0);
     }
 
     pub(crate) fn learn(&mut self, subject: [u8; 16], key: SubjectKey) {
@@ -130,11 +157,17 @@ impl Vault {
         self.taken = 0;
         let subscribers = self.fresh.drain(..).filter(|it| it.purpose == "subscriber");
         self.keys.extend(subscribers.map(|it| (it.subject, it.key)));
+        self.erased_taken = 0;
+        for subscriber in self.erased.drain(..) {
+            self.keys.remove(&subscriber.0);
+        }
     }
 
     /// The fresh keys were not kept.
     pub(crate) fn forget(&mut self) {
         self.taken = 0;
         self.fresh.clear();
+        self.erased_taken = 0;
+        self.erased.clear();
     }
 }

@@ -6,6 +6,7 @@
 mod exposition;
 mod visits;
 
+use crate::heads::Heads;
 use crate::ledger::FollowStatus;
 use crate::writer::Contact;
 use axum::Router;
@@ -34,6 +35,8 @@ pub struct Sources {
     pub database: Contact,
     /// How the ledger is followed; `None` when none is.
     pub ledger: Option<watch::Receiver<FollowStatus>>,
+    /// The newest tree head; `None` when this engine signs none.
+    pub heads: Option<Heads>,
     /// When the engine was started.
     pub started_at: Timestamp,
 }
@@ -46,6 +49,7 @@ impl Sources {
         view: AccessView,
         database: Contact,
         ledger: Option<watch::Receiver<FollowStatus>>,
+        heads: Option<Heads>,
         clock: &Clock,
     ) -> Self {
         Self {
@@ -53,6 +57,7 @@ impl Sources {
             view,
             database,
             ledger,
+            heads,
             started_at: clock.now(),
         }
     }
@@ -86,6 +91,8 @@ impl MetricsServer {
         let address = listener.local_addr()?;
         let router = Router::new()
             .route("/metrics", get(metrics))
+            .route("/log/head", get(head))
+            .route("/log/key", get(key))
             .with_state(Arc::new(sources));
         let serving = axum::serve(Visits::new(listener), router);
         let task = tokio::spawn(async move {
@@ -106,6 +113,22 @@ impl MetricsServer {
 impl Drop for MetricsServer {
     fn drop(&mut self) {
         self.task.abort();
+    }
+}
+
+/// The newest tree head, as the signed note that it is.
+async fn head(State(sources): State<Arc<Sources>>) -> Response {
+    match sources.heads.as_ref().and_then(Heads::latest) {
+        Some(note) => note.into_response(),
+        None => (StatusCode::NOT_FOUND, "no tree head is signed here yet\n").into_response(),
+    }
+}
+
+/// The key that verifies it.
+async fn key(State(sources): State<Arc<Sources>>) -> Response {
+    match &sources.heads {
+        Some(heads) => format!("{}\n", heads.key()).into_response(),
+        None => (StatusCode::NOT_FOUND, "no tree heads are signed here\n").into_response(),
     }
 }
 

@@ -40,12 +40,13 @@ static SUBSCRIBER: Table = Table {
         ("subscriber", Kind::Text),
         ("username", Kind::Text),
         ("suspended", Kind::Bool),
+        ("erased", Kind::Bool),
         ("credit", Kind::Numeric),
         ("position", Kind::BigInt),
     ],
     write: Write::Upsert {
         key: "subscriber",
-        replaced: &["username", "suspended", "credit", "position"],
+        replaced: &["username", "suspended", "erased", "credit", "position"],
     },
     secret: false,
 };
@@ -155,6 +156,16 @@ static CURSOR: Table = Table {
     secret: false,
 };
 
+/// Every table, in the order in which they are compared.
+pub(super) const TABLES: [&Table; 6] = [
+    &ACCESS,
+    &LEDGER_CURSOR,
+    &OFFER,
+    &PAYMENT,
+    &SUBSCRIBER,
+    &CURSOR,
+];
+
 /// The rows that a run of events changed: of each key only the last, in the order of the keys.
 #[derive(Debug, Default)]
 pub(crate) struct Changes {
@@ -204,6 +215,33 @@ impl Changes {
 
     pub(crate) fn extend(&mut self, changes: impl IntoIterator<Item = Change>) {
         changes.into_iter().for_each(|it| self.add(it));
+    }
+
+    /// Rights with where they come from: leases first.
+    pub(crate) fn rights(&self) -> impl Iterator<Item = (String, &AccessRow)> {
+        let leases = self.leases.values().map(|it| ("lease".to_owned(), it));
+        let rules = self.rules.iter();
+        leases.chain(rules.filter_map(|(id, row)| Some((format!("rule {id}"), row.as_ref()?))))
+    }
+
+    /// Logins, in the order of their identities.
+    pub(crate) fn subscribers(&self) -> impl Iterator<Item = &SubscriberRow> {
+        self.subscribers.values()
+    }
+
+    /// One of them.
+    pub(crate) fn subscriber(&self, id: SubscriberId) -> Option<&SubscriberRow> {
+        self.subscribers.get(&id)
+    }
+
+    /// Payments; those that waited longest last.
+    pub(crate) fn payments(&self) -> impl Iterator<Item = &PaymentRow> {
+        self.new_payments.values().chain(self.payments.values())
+    }
+
+    /// Offers, by name.
+    pub(crate) fn offers(&self) -> impl Iterator<Item = &OfferRow> {
+        self.offers.values()
     }
 
     /// The rows of every table, as of `up_to`.
@@ -266,8 +304,11 @@ fn access(row: &AccessRow, source: impl fmt::Display, rows: &mut Rows) {
 
 fn subscriber(row: &SubscriberRow, fields: &mut Row<'_>) {
     hex(fields, "", &row.subscriber.0);
-    fields.text(row.username.as_str());
+    fields.optional(row.username.as_ref(), |fields, it| {
+        fields.text(it.as_str());
+    });
     fields.bool(row.suspended);
+    fields.bool(row.erased);
     fields.numeric(row.credit.0);
     fields.big(row.position.0);
 }

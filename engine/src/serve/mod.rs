@@ -2,6 +2,7 @@
 
 mod database;
 mod following;
+mod heads;
 mod status;
 
 pub use database::{Database, data_dir};
@@ -9,11 +10,13 @@ pub use database::{Database, data_dir};
 use crate::config::Config;
 use crate::control::{ControlServer, Desk, socket_path};
 use crate::event_log::{self, Entropy};
+use crate::heads::KeyFolder;
 use crate::ledger::{Node, NodeLimits};
 use crate::metrics::{MetricsServer, Sources};
 use crate::writer::{self, News, Settings, Started};
 use anyhow::Context;
 use following::Following;
+use heads::Signing;
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -68,6 +71,7 @@ impl Engine {
         let (installed, told) = (view.clone(), view.clone());
         let settings = Settings {
             node: config.node.clone(),
+            past: KeyFolder::of(data_dir).past()?,
             ..Settings::default()
         };
         let writer = writer::start(
@@ -114,6 +118,10 @@ impl Engine {
         let settings = config.gate.settings(data_dir);
         tell_bound(&settings.memory_bound());
         let gate = Gate::start(settings, view.clone(), clock.clone()).await?;
+        let announcer = gate.announcer();
+        let options = database.options();
+        let signing = Signing::start(config, data_dir, options, writer, &clock, announcer).await?;
+        let heads = signing.as_ref().map(Signing::heads);
         let following = node.map(|(node, ledger)| Following::start(node, ledger, writer));
         let ledger = following.as_ref().map(|it| it.status.clone());
         let sources = Sources::new(
@@ -121,6 +129,7 @@ impl Engine {
             view.clone(),
             writer.contact.clone(),
             ledger,
+            heads.clone(),
             &clock,
         );
         let metrics = open_metrics(config, sources).await?;
@@ -136,6 +145,7 @@ impl Engine {
             seller,
             Cost::OWASP,
             gate.inquiry(),
+            heads,
             status,
         );
         let socket = socket_path(&run_folder(data_dir)?);
@@ -148,6 +158,7 @@ impl Engine {
         Ok(Doors {
             gate,
             following,
+            signing,
             metrics,
             control,
             socket,
@@ -199,6 +210,9 @@ impl Engine {
         }
         self.doors.control.close().await;
         drop(self.doors.metrics);
+        if let Some(signing) = self.doors.signing {
+            signing.stop().await;
+        }
         self.writer.stop().await;
         self.database.stop().await;
         info!("stopped");
@@ -219,6 +233,7 @@ fn tell_bound(bound: &MemoryBound) {
 struct Doors {
     gate: Gate,
     following: Option<Following>,
+    signing: Option<Signing>,
     metrics: Option<MetricsServer>,
     control: ControlServer,
     socket: PathBuf,

@@ -7,7 +7,8 @@ use crate::projections::Changes;
 use std::collections::HashMap;
 use std::ops::Range;
 use tanglegate_core::{
-    Change, Event, IdempotencyKey, Position, Recorded, State, Stream, Timestamp, decide,
+    Change, Event, IdempotencyKey, MemoReading, Position, Recorded, State, Stream, SubscriberId,
+    Timestamp, decide,
 };
 use tanglegate_crypto::Frontier;
 
@@ -16,6 +17,14 @@ pub(super) struct Mind<'a> {
     pub(super) state: &'a mut State,
     pub(super) vault: &'a mut Vault,
     pub(super) entropy: &'a mut Entropy,
+}
+
+/// Whom a memo is about.
+fn named_in(reading: &MemoReading, state: &State) -> Option<SubscriberId> {
+    match reading {
+        MemoReading::Purchase { username, .. } => state.named(username),
+        MemoReading::Absent | MemoReading::Unreadable => None,
+    }
 }
 
 /// What a commit will make true.
@@ -117,7 +126,14 @@ impl Batch {
             let text = stream.to_string();
             *name = Some((stream, text));
         }
-        let body = encode(&event, mind.vault, mind.entropy);
+        let owner = match &event {
+            Event::PaymentConfirmed { confirmation } => named_in(&confirmation.reading, mind.state),
+            _ => None,
+        };
+        let body = encode(&event, owner, mind.vault, mind.entropy);
+        if let Event::SubscriberErased { subscriber } = event {
+            mind.vault.erase(subscriber);
+        }
         let key = submission
             .key
             .filter(|_| is_first)

@@ -4,13 +4,13 @@ use super::contact::Contact;
 use super::handle::WriterHandle;
 use super::memory::Memory;
 use super::task::{News, Settings, Writer};
-use crate::event_log::{Entropy, EventLog, EventLogError};
+use crate::event_log::{Entropy, EventLog, EventLogError, Head};
 use crate::projections;
 use sqlx::Connection;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use std::collections::BTreeMap;
 use std::time::Duration;
-use tanglegate_core::{Acl, Address, Timestamp};
+use tanglegate_core::{Acl, Address, Timestamp, VerifierKey};
 use tanglegate_crypto::Frontier;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -43,6 +43,10 @@ pub struct Started {
     /// Where the log stood at the start: what the ledger's follower needs to go on.
     pub chain: Option<tanglegate_core::ChainId>,
     checkpoints: BTreeMap<Address, u64>,
+    /// The key that signs the log's tree heads, if there is one already.
+    pub head_key: Option<VerifierKey>,
+    /// Where the log ends, from the start on.
+    pub head: watch::Receiver<Head>,
     /// Events replayed.
     pub replayed: u64,
     stop: watch::Sender<bool>,
@@ -93,12 +97,15 @@ pub async fn start(
     let (mut memory, mut frontier) = (Memory::default(), Frontier::default());
     let mut progress = Progress::new(log.head().await?.size);
     let tally = log
-        .replay(&mut frontier, &vault, |replayed| {
+        .replay_past(&mut frontier, &vault, settings.past, |replayed| {
             memory.fold(replayed.recorded());
             progress.count();
         })
         .await?;
     let (state, acl) = memory.finish();
+    if let Some(nameless) = state.nameless().min() {
+        return Err(EventLogError::KeyMissing(nameless.to_string()).into());
+    }
     let up_to_date = Some((projections::VERSION, state.position()));
     if state.position().0 > 0 && projections::cursor(log.connection()).await? != up_to_date {
         info!("the projections were not written by this version up to here: rebuilding them");
@@ -107,6 +114,11 @@ pub async fn start(
     }
     install(acl);
     let (chain, checkpoints) = (state.chain().cloned(), state.checkpoints().clone());
+    let head_key = state.head_key().cloned();
+    let (head, ends) = watch::channel(Head {
+        size: frontier.size(),
+        root: frontier.root(),
+    });
     let contact = Contact::new();
     let writer = Writer {
         settings,
@@ -118,6 +130,7 @@ pub async fn start(
         clock: Box::new(clock),
         tell: Box::new(tell),
         contact: contact.clone(),
+        head,
         last_contact: Instant::now(),
         stale: false,
         broken: false,
@@ -131,6 +144,8 @@ pub async fn start(
         contact,
         chain,
         checkpoints,
+        head_key,
+        head: ends,
         replayed: tally.events,
         stop,
         task,

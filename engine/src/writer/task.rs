@@ -3,8 +3,8 @@
 use super::batch::{Batch, Mind};
 use super::contact::Contact;
 use super::handle::{Recording, Submission, SubmitError};
-use crate::event_log::{AppendError, Entropy, EventLog, EventLogError, Vault};
-use std::collections::{HashMap, VecDeque};
+use crate::event_log::{AppendError, Entropy, EventLog, EventLogError, Head, Vault};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 use tanglegate_core::{Event, IdempotencyKey, Position, Recorded, State, SubscriberId, Timestamp};
 use tanglegate_crypto::Frontier;
@@ -26,6 +26,8 @@ pub struct Settings {
     pub heartbeat: Duration,
     /// Whether to insist on being the only engine that writes.
     pub exclusive: bool,
+    /// A head that the log is known to have had: one that has not is refused.
+    pub past: Option<Head>,
 }
 
 impl Default for Settings {
@@ -36,6 +38,7 @@ impl Default for Settings {
             stale_after: Duration::from_secs(5),
             heartbeat: Duration::from_secs(1),
             exclusive: true,
+            past: None,
         }
     }
 }
@@ -60,6 +63,8 @@ pub(super) struct Writer {
     pub(super) clock: Box<dyn Fn() -> Timestamp + Send>,
     pub(super) tell: Box<dyn FnMut(News<'_>) + Send>,
     pub(super) contact: Contact,
+    /// Where the log ends.
+    pub(super) head: watch::Sender<Head>,
     /// When the database last answered.
     pub(super) last_contact: Instant,
     pub(super) stale: bool,
@@ -251,7 +256,15 @@ impl Writer {
         self.frontier.clone_from(&batch.frontier);
         if !batch.is_empty() {
             self.contacted();
+            self.tell_head();
         }
+    }
+
+    fn tell_head(&self) {
+        self.head.send_replace(Head {
+            size: self.frontier.size(),
+            root: self.frontier.root(),
+        });
     }
 
     /// After a commit that failed: brings memory up to the log, answers what turns out to be in
@@ -378,6 +391,9 @@ impl Writer {
             events.push((recorded.position, recorded.recorded_at, replayed.event));
         });
         reading.await?;
+        if let Some(nameless) = nameless(&events) {
+            return Err(EventLogError::KeyMissing(nameless.to_string()));
+        }
         self.frontier = frontier;
         let recorded: Vec<Recorded<'_>> = events
             .iter()
@@ -390,9 +406,13 @@ impl Writer {
         let mut rows = Vec::new();
         for event in &recorded {
             self.state.evolve(*event, &mut rows);
+            if let Event::SubscriberErased { subscriber } = event.event {
+                self.vault.unlearn(*subscriber);
+            }
         }
         self.state.settle();
         (self.tell)(News::Recorded(&recorded));
+        self.tell_head();
         Ok(())
     }
 
@@ -438,6 +458,27 @@ fn isolate(error: &sqlx::Error, mut submissions: Vec<Submission>) -> Vec<Vec<Sub
         );
     }
     Vec::new()
+}
+
+/// A subscriber of these events whose personal data could not be read, and whom none of them erases.
+fn nameless(events: &[(Position, Timestamp, Event)]) -> Option<SubscriberId> {
+    let mut nameless = BTreeSet::new();
+    for (_, _, event) in events {
+        match event {
+            Event::SubscriberRegistered {
+                subscriber,
+                verifier: None,
+                ..
+            }
+            | Event::PasswordChanged {
+                subscriber,
+                verifier: None,
+            } => drop(nameless.insert(*subscriber)),
+            Event::SubscriberErased { subscriber } => drop(nameless.remove(subscriber)),
+            _ => {}
+        }
+    }
+    nameless.first().copied()
 }
 
 /// What the database answers, unless it is silent for so long. The connection is of no use then.

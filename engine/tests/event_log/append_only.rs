@@ -27,6 +27,8 @@ async fn nobody_can_update_delete_or_truncate_not_even_the_owner() {
         "update event_log.batch set node = 'x'",
         "delete from event_log.batch",
         "truncate event_log.batch cascade",
+        "update event_log.tree_head set note = ''",
+        "delete from event_log.tree_head",
     ] {
         let refused = refusal(&mut owner, statement).await;
         assert!(refused.contains("append-only"), "{statement}: {refused}");

@@ -1,6 +1,9 @@
 //! The event log, its writer and its projections against a real PostgreSQL.
 
+mod answers;
 mod append_only;
+mod erasure;
 mod faults;
 mod market;
 mod recording;
+mod tampering;

@@ -2,13 +2,15 @@
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tanglegate::event_log::{self, Entropy, Origin};
+use tanglegate::event_log::{self, Entropy, EventLog, Head, Origin};
 use tanglegate::postgres::testing::TestDatabase;
 use tanglegate::writer::{self, News, Recording, Settings, StartError, Started, SubmitError};
 use tanglegate_core::{
     Access, Acl, Address, Command, Confirmation, Digest, IdempotencyKey, MemoReading, Nanos, Offer,
-    OfferId, PasswordVerifier, PaymentId, SubscriberId, Tariff, Timestamp, TopicFilter, Username,
+    OfferId, PasswordVerifier, PaymentId, Position, SubscriberId, Tariff, Timestamp, TopicFilter,
+    Username,
 };
+use tanglegate_crypto::Frontier;
 
 pub(crate) const SELLER: Address = Address([9; 32]);
 
@@ -35,9 +37,28 @@ impl Market {
 
     /// Starts a writer that may work beside others.
     pub(crate) async fn writer(&self, node: &str, exclusive: bool) -> Result<Started, StartError> {
+        self.start(node, exclusive, None).await
+    }
+
+    /// Starts the only writer, for a log that is known to have had this head.
+    pub(crate) async fn writer_after(
+        &self,
+        node: &str,
+        past: Option<Head>,
+    ) -> Result<Started, StartError> {
+        self.start(node, true, past).await
+    }
+
+    async fn start(
+        &self,
+        node: &str,
+        exclusive: bool,
+        past: Option<Head>,
+    ) -> Result<Started, StartError> {
         let settings = Settings {
             node: node.to_owned(),
             exclusive,
+            past,
             stale_after: Duration::from_millis(500),
             heartbeat: Duration::from_millis(100),
             ..Settings::default()
@@ -77,6 +98,21 @@ impl Market {
             .await
             .expect("accepted");
         writer
+    }
+
+    /// The whole access table as of a position, folded event by event.
+    pub(crate) async fn table_at(&self, position: Position) -> Acl {
+        let options = self.database.connect_options();
+        let mut log = EventLog::open(&options).await.expect("opens");
+        let vault = log.vault().await.expect("readable");
+        let (mut acl, mut frontier) = (Acl::default(), Frontier::default());
+        let each = log.replay(&mut frontier, &vault, |it| {
+            if it.recorded().position <= position {
+                acl.apply(it.recorded());
+            }
+        });
+        each.await.expect("whole");
+        acl
     }
 
     pub(crate) async fn connect(&self) -> sqlx::PgConnection {

@@ -99,8 +99,8 @@ fn events(
     };
     let mut events = vec![Event::SubscriberRegistered {
         subscriber,
-        username: Username::parse(&login.name)?,
-        verifier,
+        username: Some(Username::parse(&login.name)?),
+        verifier: Some(verifier),
     }];
     for (which, right) in (0_u64..).zip(&login.rights) {
         let mut rule = [0; 16];

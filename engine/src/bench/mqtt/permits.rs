@@ -92,14 +92,14 @@ impl Table {
         for number in 0..count {
             self.tell(&Event::SubscriberRegistered {
                 subscriber: subscriber(number),
-                username: Username::parse(&format!("buyer-{number}"))?,
-                verifier: PasswordVerifier {
+                username: Some(Username::parse(&format!("buyer-{number}"))?),
+                verifier: Some(PasswordVerifier {
                     memory_kib: 8,
                     passes: 1,
                     lanes: 1,
                     salt: [0; 16],
                     tag: [0; 32],
-                },
+                }),
             });
         }
         Ok(())

@@ -9,8 +9,9 @@ use minicbor::{Decode, Encode};
 use tanglegate_core::{
     Access, Address, Audience, ChainId, Confirmation, Digest, Event, MemoReading, Nanos, Offer,
     OfferId, PasswordVerifier, PaymentId, Rule, RuleId, SubscriberId, Tariff, Timestamp,
-    TopicFilter, UnmatchedReason, Username,
+    TopicFilter, UnmatchedReason, Username, VerifierKey,
 };
+use tanglegate_crypto::HeadVerifier;
 
 #[derive(Encode, Decode)]
 struct ChainBound<'a>(#[b(0)] &'a str);
@@ -192,6 +193,19 @@ struct LeaseRevoked<'a> {
     until: u64,
 }
 
+#[derive(Encode, Decode)]
+struct HeadKeyAdopted<'a>(#[b(0)] &'a str);
+
+#[derive(Encode, Decode)]
+struct HeadAnchored {
+    #[n(0)]
+    size: u64,
+    #[cbor(n(1), with = "minicbor::bytes")]
+    root: [u8; 32],
+    #[cbor(n(2), with = "minicbor::bytes")]
+    transaction: [u8; 32],
+}
+
 const USERNAME: &[u8] = b"tanglegate v1 username";
 const VERIFIER: &[u8] = b"tanglegate v1 verifier";
 const MEMO: &[u8] = b"tanglegate v1 memo";
@@ -207,6 +221,7 @@ fn bytes(value: impl Encode<()>) -> Vec<u8> {
 
 pub(super) fn encode(
     event: &Event,
+    owner: Option<SubscriberId>,
     vault: &mut Vault,
     entropy: &mut Entropy,
 ) -> (&'static str, Vec<u8>) {
@@ -228,6 +243,7 @@ pub(super) fn encode(
             verifier,
         } => {
             let key = vault.for_subscriber(*subscriber, entropy);
+            let (username, verifier) = (known(username), known(verifier));
             let sealed_username = key.seal(entropy.bytes(), USERNAME, username.as_str().as_bytes());
             let sealed_verifier = key.seal(entropy.bytes(), VERIFIER, &wire_verifier(verifier));
             let wire = SubscriberRegistered {
@@ -242,7 +258,8 @@ pub(super) fn encode(
             verifier,
         } => {
             let key = vault.for_subscriber(*subscriber, entropy);
-            let sealed_verifier = key.seal(entropy.bytes(), VERIFIER, &wire_verifier(verifier));
+            let verifier = wire_verifier(known(verifier));
+            let sealed_verifier = key.seal(entropy.bytes(), VERIFIER, &verifier);
             let wire = PasswordChanged {
                 subscriber: subscriber.0,
                 sealed_verifier: sealed_verifier.into_bytes().into(),
@@ -255,9 +272,12 @@ pub(super) fn encode(
         Event::SubscriberReinstated { subscriber } => {
             ("subscriber_reinstated", bytes(OfSubscriber(subscriber.0)))
         }
+        Event::SubscriberErased { subscriber } => {
+            ("subscriber_erased", bytes(OfSubscriber(subscriber.0)))
+        }
         Event::PaymentConfirmed { confirmation } => (
             "payment_confirmed",
-            bytes(payment_confirmed(confirmation, vault, entropy)),
+            bytes(payment_confirmed(confirmation, owner, vault, entropy)),
         ),
         Event::PaymentApplied {
             payment,
@@ -328,7 +348,27 @@ pub(super) fn encode(
             };
             ("lease_revoked", bytes(wire))
         }
+        Event::HeadKeyAdopted { key } => ("head_key_adopted", bytes(HeadKeyAdopted(&key.0))),
+        Event::HeadAnchored {
+            size,
+            root,
+            transaction,
+        } => {
+            let wire = HeadAnchored {
+                size: *size,
+                root: *root,
+                transaction: transaction.0,
+            };
+            ("head_anchored", bytes(wire))
+        }
     }
+}
+
+/// Personal data of an event that is being written.
+fn known<T>(personal: &Option<T>) -> &T {
+    personal
+        .as_ref()
+        .expect("a command carries the personal data of its events")
 }
 
 fn offer_published(offer: &Offer) -> OfferPublished<'_> {
@@ -356,12 +396,13 @@ fn rule_given(rule: &Rule) -> RuleGiven<'_> {
 
 fn payment_confirmed(
     paid: &Confirmation,
+    owner: Option<SubscriberId>,
     vault: &mut Vault,
     entropy: &mut Entropy,
 ) -> PaymentConfirmed<'static> {
     let memo = (!paid.memo.is_empty()).then(|| {
         let subject = entropy.bytes();
-        let key = vault.make(subject, "memo", entropy);
+        let key = vault.make(subject, "memo", owner, entropy);
         let sealed = key
             .seal(entropy.bytes(), MEMO, &paid.memo)
             .into_bytes()
@@ -503,6 +544,12 @@ pub(super) fn decode(kind: &str, body: &[u8], vault: &Vault) -> Result<Event, Bo
                 subscriber: SubscriberId(subscriber),
             }
         }
+        "subscriber_erased" => {
+            let OfSubscriber(subscriber) = reader.wire()?;
+            Event::SubscriberErased {
+                subscriber: SubscriberId(subscriber),
+            }
+        }
         "payment_confirmed" => Event::PaymentConfirmed {
             confirmation: reader.confirmation()?,
         },
@@ -559,6 +606,21 @@ pub(super) fn decode(kind: &str, body: &[u8], vault: &Vault) -> Result<Event, Bo
                 until: Timestamp(wire.until),
             }
         }
+        "head_key_adopted" => {
+            let HeadKeyAdopted(key) = reader.wire()?;
+            let key = reader.valid(key.parse::<HeadVerifier>())?;
+            Event::HeadKeyAdopted {
+                key: VerifierKey(key.to_string().into()),
+            }
+        }
+        "head_anchored" => {
+            let wire: HeadAnchored = reader.wire()?;
+            Event::HeadAnchored {
+                size: wire.size,
+                root: wire.root,
+                transaction: Digest(wire.transaction),
+            }
+        }
         _ => {
             return Err(BodyError::UnknownKind {
                 kind: kind.to_owned(),
@@ -601,26 +663,31 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// `None` when the key is not in the vault.
     fn open(
         &self,
         subject: &[u8; 16],
         context: &[u8],
         sealed: &[u8],
-    ) -> Result<zeroize::Zeroizing<Vec<u8>>, BodyError> {
-        let name = || SubscriberId(*subject).to_string();
-        let key = self
-            .vault
-            .key(subject)
-            .ok_or_else(|| BodyError::KeyMissing(name()))?;
-        key.open(context, sealed)
-            .map_err(|source| BodyError::Sealed {
-                subject: name(),
-                source,
-            })
+    ) -> Result<Option<zeroize::Zeroizing<Vec<u8>>>, BodyError> {
+        let Some(key) = self.vault.key(subject) else {
+            return Ok(None);
+        };
+        let opened = key.open(context, sealed);
+        opened.map(Some).map_err(|source| BodyError::Sealed {
+            subject: SubscriberId(*subject).to_string(),
+            source,
+        })
     }
 
-    fn verifier(&self, subject: &[u8; 16], sealed: &[u8]) -> Result<PasswordVerifier, BodyError> {
-        let plain = self.open(subject, VERIFIER, sealed)?;
+    fn verifier(
+        &self,
+        subject: &[u8; 16],
+        sealed: &[u8],
+    ) -> Result<Option<PasswordVerifier>, BodyError> {
+        let Some(plain) = self.open(subject, VERIFIER, sealed)? else {
+            return Ok(None);
+        };
         let wire: WireVerifier = self.valid(minicbor::decode(&plain))?;
         let WireVerifier {
             memory_kib,
@@ -629,22 +696,28 @@ impl<'a> Reader<'a> {
             salt,
             tag,
         } = wire;
-        Ok(PasswordVerifier {
+        Ok(Some(PasswordVerifier {
             memory_kib,
             passes,
             lanes,
             salt,
             tag,
-        })
+        }))
+    }
+
+    fn username(&self, subject: &[u8; 16], sealed: &[u8]) -> Result<Option<Username>, BodyError> {
+        let Some(plain) = self.open(subject, USERNAME, sealed)? else {
+            return Ok(None);
+        };
+        let text = self.valid(std::str::from_utf8(&plain))?;
+        self.valid(Username::parse(text)).map(Some)
     }
 
     fn subscriber_registered(&self) -> Result<Event, BodyError> {
         let wire: SubscriberRegistered<'_> = self.wire()?;
-        let plain = self.open(&wire.subscriber, USERNAME, &wire.sealed_username)?;
-        let text = self.valid(std::str::from_utf8(&plain))?;
         Ok(Event::SubscriberRegistered {
             subscriber: SubscriberId(wire.subscriber),
-            username: self.valid(Username::parse(text))?,
+            username: self.username(&wire.subscriber, &wire.sealed_username)?,
             verifier: self.verifier(&wire.subscriber, &wire.sealed_verifier)?,
         })
     }

@@ -1,0 +1,28 @@
+//! Answers from the log alone: what was so at any past instant, why, and the proof of it. Nothing
+//! here writes; the reader's role is enough, against a running engine's database, a copy or a
+//! standby.
+
+mod archive;
+mod explain;
+mod file;
+mod fold;
+mod history;
+mod money;
+mod payment;
+mod prove;
+mod state;
+mod verify;
+mod walk;
+mod when;
+
+pub use archive::{Archive, ArchiveError};
+pub use explain::{Explanation, Link, Question, Verdict, Wanted, explain};
+pub use file::{Exported, FileError, verify_file};
+pub use fold::{Compared, Comparison, Folded};
+pub use money::{Account, MoneyReport, money};
+pub use payment::{Life, life_of};
+pub use prove::{CheckError, KeptHead, Proof, ProveError};
+pub use state::{OfferThen, PaymentThen, RightThen, StateThen, SubscriberThen};
+pub use verify::{Finding, Verifier, Whole};
+pub use walk::VerifyError;
+pub use when::{Moment, When, WhenError};

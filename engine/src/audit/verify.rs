@@ -1,0 +1,383 @@
+//! Whether a log is the one that was written. What is read passes by once, in order; memory does
+//! not grow with it.
+
+use crate::event_log::{BodyError, StoredEvent, Vault, decode};
+use std::collections::BTreeMap;
+use tanglegate_core::{Event, Timestamp};
+use tanglegate_crypto::{Frontier, Hash, HeadError, HeadVerifier, SignedHead};
+
+/// The first thing that does not fit.
+#[derive(Debug, thiserror::Error)]
+pub enum Finding {
+    /// The bytes of an event do not give its leaf.
+    #[error("event {0} is not the one that was written: a byte of its row was changed")]
+    EventChanged(u64),
+    /// A position is not there.
+    #[error("after event {after} comes {found}: what stood between was removed")]
+    EventMissing {
+        /// The last one that fits.
+        after: u64,
+        /// The next one there is.
+        found: u64,
+    },
+    /// A body cannot be read.
+    #[error("event {position} cannot be read: {source}")]
+    Unreadable {
+        /// Which.
+        position: u64,
+        /// Why.
+        source: BodyError,
+    },
+    /// The log's clock runs backwards.
+    #[error("event {position} was recorded {at}, before the event in front of it ({before})")]
+    Backwards {
+        /// Which.
+        position: u64,
+        /// Its instant.
+        at: Timestamp,
+        /// The one before.
+        before: Timestamp,
+    },
+    /// An effect without its cause.
+    #[error("event {position} names event {cause} as its cause, which comes after it")]
+    CausedLater {
+        /// Which.
+        position: u64,
+        /// What it names.
+        cause: u64,
+    },
+    /// Batches do not follow each other.
+    #[error(
+        "the commit that ends with event {size} says that it follows event {claimed}, and the \
+         one before ends with event {before}: a commit was removed, added or joined to another"
+    )]
+    BatchChain {
+        /// Where the batch ends.
+        size: u64,
+        /// What it claims to follow.
+        claimed: u64,
+        /// What is in front of it.
+        before: u64,
+    },
+    /// Events do not give the root that their commit recorded.
+    #[error(
+        "events {from} to {size} do not give the root that was recorded with their commit: one of \
+         them was exchanged, or the root was"
+    )]
+    BatchRoot {
+        /// The first event of the commit.
+        from: u64,
+        /// The last.
+        size: u64,
+    },
+    /// Events end before or after the batches.
+    #[error("the log has {events} events, and its commits announce {announced}")]
+    Length {
+        /// Events there are.
+        events: u64,
+        /// Events there should be.
+        announced: u64,
+    },
+    /// A head's text or signature.
+    #[error("the tree head of {size} events does not hold: {source}")]
+    HeadForged {
+        /// Its size, as its row or itself says.
+        size: u64,
+        /// Why.
+        source: HeadError,
+    },
+    /// A head stands under another size than it says.
+    #[error("the tree head that is kept for {kept} events is one of {size}")]
+    HeadMoved {
+        /// Where it stands.
+        kept: u64,
+        /// What it says.
+        size: u64,
+    },
+    /// A signed head is of another log.
+    #[error(
+        "the tree head of {size} events, signed then, has another root than the events that \
+         stand here: the last head that fits is that of {fits} events, so something in events \
+         {} to {size} was changed, added or removed afterwards",
+        .fits + 1
+    )]
+    HeadRoot {
+        /// The head that does not fit.
+        size: u64,
+        /// The last one before it that does.
+        fits: u64,
+    },
+    /// A signed head is of more events than there are.
+    #[error(
+        "a tree head of {size} events was signed, and only {events} stand here: the last {} were \
+         removed, or this is an older copy of the log",
+        .size - .events
+    )]
+    Truncated {
+        /// The head.
+        size: u64,
+        /// What there is.
+        events: u64,
+    },
+    /// A head that nobody could have signed.
+    #[error("there is a tree head of {size} events, and no key had been adopted by then")]
+    NoKey {
+        /// The head.
+        size: u64,
+    },
+    /// The log was never signed with the key that is trusted.
+    #[error(
+        "no tree head here is signed with the key that you trust, {0}: this is another log, or a \
+         copy under other keys"
+    )]
+    Untrusted(String),
+}
+
+/// What was found whole.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Whole {
+    /// Events whose bytes were checked.
+    pub events: u64,
+    /// Events of which only the leaf was disclosed.
+    pub withheld: u64,
+    /// Commits whose roots were checked.
+    pub batches: u64,
+    /// Tree heads whose signatures and roots were checked.
+    pub heads: u64,
+    /// Heads from elsewhere among them.
+    pub outside_heads: u64,
+    /// The size of the last head; what follows it is protected by no signature yet.
+    pub signed: u64,
+    /// The root over all events, in hexadecimal.
+    pub root: String,
+    /// The keys that signed, in the order in which they were adopted.
+    pub keys: Vec<String>,
+}
+
+/// The keys that sign heads, as the log adopts them.
+#[derive(Default)]
+struct KeyRing {
+    current: Option<HeadVerifier>,
+    /// The key before: it has to sign the head that first covers its successor's adoption.
+    handing_over: Option<HeadVerifier>,
+}
+
+impl KeyRing {
+    fn adopt(&mut self, key: HeadVerifier) {
+        let before = self.current.replace(key);
+        self.handing_over = self.handing_over.take().or(before);
+    }
+
+    fn check(&mut self, head: &SignedHead) -> Result<(), Finding> {
+        let size = head.head.size;
+        let Some(current) = &self.current else {
+            return Err(Finding::NoKey { size });
+        };
+        for key in [Some(current), self.handing_over.as_ref()]
+            .into_iter()
+            .flatten()
+        {
+            let forged = |source| Finding::HeadForged { size, source };
+            head.verify(key).map_err(forged)?;
+        }
+        self.handing_over = None;
+        Ok(())
+    }
+}
+
+/// Checks what passes by.
+pub struct Verifier {
+    frontier: Frontier,
+    recorded_at: Timestamp,
+    /// Where the last batch ended.
+    announced: u64,
+    keys: KeyRing,
+    trusted: Option<HeadVerifier>,
+    trusted_signs: bool,
+    /// Heads that are known from elsewhere, by size.
+    outside: BTreeMap<u64, Vec<SignedHead>>,
+    vault: Vault,
+    whole: Whole,
+}
+
+impl Verifier {
+    /// Nothing seen yet. `trusted` is the key that the asking person knows to be the log's;
+    /// `outside` are heads that he has from elsewhere.
+    #[must_use]
+    pub fn new(trusted: Option<HeadVerifier>, outside: Vec<SignedHead>) -> Self {
+        let mut by_size: BTreeMap<u64, Vec<SignedHead>> = BTreeMap::new();
+        for head in outside {
+            by_size.entry(head.head.size).or_default().push(head);
+        }
+        Self {
+            frontier: Frontier::default(),
+            recorded_at: Timestamp(0),
+            announced: 0,
+            keys: KeyRing::default(),
+            trusted,
+            trusted_signs: false,
+            outside: by_size,
+            vault: Vault::default(),
+            whole: Whole::default(),
+        }
+    }
+
+    /// How many events have passed by.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.frontier.size()
+    }
+
+    /// Where the last batch ended.
+    #[must_use]
+    pub fn announced(&self) -> u64 {
+        self.announced
+    }
+
+    /// The next event, and the leaf that is recorded with it, if one is.
+    ///
+    /// # Errors
+    /// When it does not follow, is not what was written, or cannot be read.
+    pub fn event(&mut self, event: &StoredEvent<'_>, leaf: Option<Hash>) -> Result<(), Finding> {
+        let position = event.position;
+        self.follows(position)?;
+        let made = event.leaf();
+        if leaf.is_some_and(|it| it != made) {
+            return Err(Finding::EventChanged(position));
+        }
+        if event.recorded_at < self.recorded_at {
+            let (at, before) = (event.recorded_at, self.recorded_at);
+            return Err(Finding::Backwards {
+                position,
+                at,
+                before,
+            });
+        }
+        if let Some(cause) = event.causation.filter(|it| *it >= position) {
+            return Err(Finding::CausedLater { position, cause });
+        }
+        let read = decode(event.kind, event.schema_version, event.body, &self.vault);
+        let unreadable = |source| Finding::Unreadable { position, source };
+        if let Event::HeadKeyAdopted { key } = read.map_err(unreadable)? {
+            self.adopt(position, &key.0)?;
+        }
+        self.recorded_at = event.recorded_at;
+        self.whole.events += 1;
+        self.push(made)
+    }
+
+    fn adopt(&mut self, position: u64, key: &str) -> Result<(), Finding> {
+        let key: HeadVerifier = key.parse().map_err(|source| Finding::HeadForged {
+            size: position,
+            source,
+        })?;
+        self.whole.keys.push(key.to_string());
+        self.trusted_signs |= self.trusted.as_ref() == Some(&key);
+        self.keys.adopt(key);
+        Ok(())
+    }
+
+    /// The next event, of which only the leaf is disclosed.
+    ///
+    /// # Errors
+    /// When it does not follow.
+    pub fn withheld(&mut self, position: u64, leaf: Hash) -> Result<(), Finding> {
+        self.follows(position)?;
+        self.whole.withheld += 1;
+        self.push(leaf)
+    }
+
+    fn follows(&self, found: u64) -> Result<(), Finding> {
+        let after = self.frontier.size();
+        if found == after + 1 {
+            Ok(())
+        } else {
+            Err(Finding::EventMissing { after, found })
+        }
+    }
+
+    fn push(&mut self, leaf: Hash) -> Result<(), Finding> {
+        self.frontier.push(leaf);
+        let known = self.outside.remove(&self.frontier.size());
+        for head in known.into_iter().flatten() {
+            self.check(&head)?;
+            self.whole.outside_heads += 1;
+        }
+        Ok(())
+    }
+
+    /// The commit that ends with the last event.
+    ///
+    /// # Errors
+    /// When it does not follow the one before, or its root is another.
+    pub fn batch(&mut self, previous: u64, size: u64, root: &Hash) -> Result<(), Finding> {
+        if previous != self.announced || size <= previous {
+            return Err(Finding::BatchChain {
+                size,
+                claimed: previous,
+                before: self.announced,
+            });
+        }
+        self.announced = size;
+        if size != self.frontier.size() {
+            let events = self.frontier.size();
+            let announced = size;
+            return Err(Finding::Length { events, announced });
+        }
+        if self.frontier.root() != *root {
+            let from = previous + 1;
+            return Err(Finding::BatchRoot { from, size });
+        }
+        self.whole.batches += 1;
+        Ok(())
+    }
+
+    /// The head that is kept for the events that have passed by.
+    ///
+    /// # Errors
+    /// When it is not of these events, or the log's key has not signed it.
+    pub fn head(&mut self, kept: u64, note: &str) -> Result<(), Finding> {
+        let forged = |source| Finding::HeadForged { size: kept, source };
+        let head = SignedHead::parse(note).map_err(forged)?;
+        let (size, events) = (head.head.size, self.frontier.size());
+        if size != kept {
+            return Err(Finding::HeadMoved { kept, size });
+        }
+        if size > events {
+            return Err(Finding::Truncated { size, events });
+        }
+        self.check(&head)
+    }
+
+    fn check(&mut self, head: &SignedHead) -> Result<(), Finding> {
+        self.keys.check(head)?;
+        let size = head.head.size;
+        if size != self.frontier.size() || head.head.root != self.frontier.root() {
+            let fits = self.whole.signed;
+            return Err(Finding::HeadRoot { size, fits });
+        }
+        self.whole.heads += 1;
+        self.whole.signed = size;
+        Ok(())
+    }
+
+    /// Everything has passed by.
+    ///
+    /// # Errors
+    /// When something is known that should have passed by and has not.
+    pub fn finish(self) -> Result<Whole, Finding> {
+        let events = self.frontier.size();
+        if let Some(size) = self.outside.keys().next().copied() {
+            return Err(Finding::Truncated { size, events });
+        }
+        if let Some(trusted) = self.trusted
+            && !(self.trusted_signs && self.whole.heads > 0)
+        {
+            return Err(Finding::Untrusted(trusted.to_string()));
+        }
+        Ok(Whole {
+            root: hex::encode(self.frontier.root()),
+            ..self.whole
+        })
+    }
+}

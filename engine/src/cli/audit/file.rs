@@ -1,0 +1,155 @@
+//! `tanglegate audit export`, `prove`, `check`, `heads` and `key`
+
+use super::super::table;
+use super::show;
+use super::who::Who;
+use crate::audit::{Archive, Proof};
+use crate::control::HeadAnswer;
+use anyhow::Context;
+use clap::Args;
+use std::path::PathBuf;
+use tanglegate_crypto::HeadVerifier;
+
+#[derive(Args)]
+pub(in crate::cli) struct Export {
+    /// Where to write it
+    file: PathBuf,
+    /// Continue a file that was cut off, or that the log has outgrown
+    #[arg(long)]
+    resume: bool,
+    /// Disclose what is about this login, and of the others' events the hashes only
+    #[arg(long, value_name = "NAME", conflicts_with = "subscriber")]
+    user: Option<String>,
+    /// The same, by the login's opaque identity
+    #[arg(long, value_name = "ID")]
+    subscriber: Option<String>,
+    /// The answer as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Export {
+    pub(super) async fn answer(self, archive: &mut Archive) -> anyhow::Result<bool> {
+        let subject = match (&self.user, &self.subscriber) {
+            (None, None) => None,
+            _ => {
+                let who = Who::of(self.user.clone(), self.subscriber.clone());
+                who.find(archive).await?
+            }
+        };
+        let exported = archive
+            .export(&self.file, subject, self.resume, super::progress)
+            .await?;
+        show(&exported, self.json, || {
+            format!(
+                "{} events in {}, {} of them added now; check it anywhere with \
+                 `tanglegate audit verify {}`\n",
+                exported.events,
+                self.file.display(),
+                exported.added,
+                self.file.display()
+            )
+        })?;
+        Ok(true)
+    }
+}
+
+#[derive(Args)]
+pub(in crate::cli) struct Prove {
+    /// Prove that the event at this position stands in the log
+    #[arg(long, value_name = "POSITION", required_unless_present = "since")]
+    event: Option<u64>,
+    /// Prove that the log only grew since the tree head of this many events
+    #[arg(long, value_name = "EVENTS", conflicts_with = "event")]
+    since: Option<u64>,
+    /// Against the tree head of this many events; usually the newest
+    #[arg(long, value_name = "EVENTS")]
+    head: Option<u64>,
+}
+
+impl Prove {
+    /// The proof is JSON, to be kept.
+    pub(super) async fn answer(self, archive: &mut Archive) -> anyhow::Result<bool> {
+        let proof = match (self.event, self.since) {
+            (Some(position), _) => archive.prove_inclusion(position, self.head).await?,
+            (None, since) => {
+                let since = since.context("name --event or --since")?;
+                archive.prove_consistency(since, self.head).await?
+            }
+        };
+        println!("{}", serde_json::to_string_pretty(&proof)?);
+        Ok(true)
+    }
+}
+
+#[derive(Args)]
+pub(in crate::cli) struct Check {
+    /// The proof, as `tanglegate audit prove` wrote it
+    file: PathBuf,
+    /// The log's public key: name+id+base64
+    #[arg(long)]
+    key: HeadVerifier,
+}
+
+impl Check {
+    pub(super) fn answer(&self) -> anyhow::Result<bool> {
+        let text = std::fs::read_to_string(&self.file)
+            .with_context(|| format!("cannot read {}", self.file.display()))?;
+        let proof: Proof = serde_json::from_str(&text)
+            .with_context(|| format!("{} is not a proof", self.file.display()))?;
+        match proof.check(&self.key) {
+            Ok(()) => {
+                let what = match &proof {
+                    Proof::Inclusion { position, .. } => {
+                        format!("event {position} stands in the log")
+                    }
+                    Proof::Consistency { smaller, size, .. } => {
+                        format!("the log of {size} events begins with that of {smaller}")
+                    }
+                };
+                println!("it holds: {what}, as signed with {}", self.key);
+                Ok(true)
+            }
+            Err(error) => {
+                println!("NOT PROVED: {error}");
+                Ok(false)
+            }
+        }
+    }
+}
+
+#[derive(Args)]
+pub(in crate::cli) struct Heads {
+    /// How many of the newest
+    #[arg(long, short = 'n', default_value_t = 20)]
+    lines: u32,
+    /// As JSON, with the signed notes
+    #[arg(long)]
+    json: bool,
+}
+
+impl Heads {
+    pub(super) async fn answer(self, archive: &mut Archive) -> anyhow::Result<bool> {
+        let heads = archive.heads(self.lines).await?;
+        let rows = serde_json::to_value(&heads)?;
+        table::print(&rows, &["size", "signed_at", "root"], self.json)?;
+        Ok(true)
+    }
+}
+
+/// What `tanglegate audit key` prints: the public key that signs now.
+pub(super) async fn key(common: &super::Common) -> anyhow::Result<bool> {
+    let answer: HeadAnswer = common.control()?.get(&["v1", "log", "head"]).await?;
+    let key = answer
+        .key
+        .context("this engine signs no tree heads; its log says why")?;
+    println!("{key}");
+    Ok(true)
+}
+
+/// Has the running engine make a new key.
+pub(super) async fn rotate_key(common: &super::Common) -> anyhow::Result<bool> {
+    let answer: HeadAnswer = common.control()?.post(&["v1", "log", "key"], &()).await?;
+    println!("{}", answer.key.unwrap_or_default());
+    Ok(true)
+}
