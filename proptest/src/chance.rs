@@ -155,7 +155,7 @@ fn wish() -> impl Strategy<Value = Wish> {
         1 => (0..4_u8, 0..9_u8).prop_map(|(name, password)| {
             Wish::ChangePassword { name, password }
         }),
-        1 => (0..4_u8).prop_map(Wish::Suspend),
+        2 => (0..4_u8).prop_map(Wish::Suspend),
         2 => (0..4_u8).prop_map(Wish::Reinstate),
         1 => (0..4_u8).prop_map(Wish::Erase),
         1 => (0..4_u8).prop_map(Wish::AdoptHeadKey),

@@ -101,6 +101,7 @@ pub(crate) fn check_idle(command: &Command, state: &State) -> Result<(), Broken>
         Command::BindChain(chain) => state.chain() == Some(chain),
         Command::PublishOffer(offer) => state.offer(&offer.id) == Some(offer),
         Command::ConfirmPayment(paid) => state.waiting(&paid.payment).is_some(),
+        Command::AdoptHeadKey(key) => state.head_key() == Some(key),
         _ => false,
     };
     ensure!(idle, "{command:?} led to nothing");

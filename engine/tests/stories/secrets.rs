@@ -84,7 +84,7 @@ fn passwords_stand_nowhere_and_names_in_no_event() {
 
     let words = shop.say(&["log", "tail", "-n", "100"]) + &shop.say(&["log", "tail", "--json"]);
     assert!(
-        words.contains("sealed") && words.contains("lease_granted"),
+        words.contains("is registered") && words.contains("lease_granted"),
         "{words}"
     );
     let mut everywhere = words + &shop.log() + &shown(shop.engine().pid());
