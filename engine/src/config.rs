@@ -336,6 +336,7 @@ mod tests {
         let example = parse(EXAMPLE).expect("valid");
         let usual = Config::default();
         assert_eq!((example.node, example.gate), (usual.node, usual.gate));
+        assert_eq!(example.heads, usual.heads);
         assert!(example.ledger.is_some());
     }
 
@@ -407,6 +408,12 @@ mod tests {
             "seller = \"0x8d2d1c260127c74476b27136c5e38c003b66b889f5c80032fb81ebc3f44f45a3\"";
         let cases = [
             ("node = \"\"".to_owned(), "node", "plug-shop"),
+            (
+                "heads.origin = \"my log\"".to_owned(),
+                "heads.origin",
+                "log.example.org",
+            ),
+            ("heads.every_s = 0".to_owned(), "heads.every_s", "10"),
             (
                 "gate.listen = \"localhost\"".to_owned(),
                 "gate.listen",

@@ -68,8 +68,9 @@ pub enum EventLogError {
     /// The log has another past than the one that was signed.
     #[error(
         "the first {signed} events are not those over which this engine signed a tree head: the \
-         log was rewritten, or is another one. Restore it from a copy; `tanglegate audit verify` \
-         tells where it differs"
+         log was rewritten, or is another one. Restore it from a copy (`tanglegate audit verify` \
+         tells where it differs); or, where another log is meant, move the folder keys out of the \
+         data folder"
     )]
     OtherPast {
         /// How many events the head is over.
