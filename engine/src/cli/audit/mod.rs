@@ -5,6 +5,7 @@ mod file;
 mod money;
 mod payment;
 mod state;
+mod timeline;
 mod verify;
 mod who;
 
@@ -23,6 +24,8 @@ pub(super) enum Audit {
     Explain(explain::Explain),
     /// The life of one payment
     Payment(payment::Payment),
+    /// Draw one login's payments, leases and denials on a time axis, as a page for a browser
+    Timeline(timeline::Timeline),
     /// Every NANO that came in, and where it went; the sums have to close
     Money(money::Money),
     /// Rebuild every table from the first event on, and compare it with the one in the database
@@ -71,6 +74,7 @@ impl Audit {
         let answer = match question {
             Self::Explain(explain) => explain.answer(&mut archive).await,
             Self::Payment(payment) => payment.answer(&mut archive).await,
+            Self::Timeline(timeline) => timeline.answer(&mut archive).await,
             Self::Money(money) => money.answer(&mut archive).await,
             Self::Replay(replay) => replay.answer(&mut archive).await,
             Self::State(state) => state.answer(&mut archive).await,
