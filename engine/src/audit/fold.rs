@@ -3,14 +3,15 @@
 use super::Archive;
 use super::verify::Finding;
 use super::walk::VerifyError;
-use crate::event_log::{EventLogError, Vault, decode};
+use crate::event_log::{EventLogError, Vault};
 use crate::projections::{self, Changes, Columns, TableDigest};
 use serde::Serialize;
-use tanglegate_core::{Position, Recorded, State};
-use tanglegate_crypto::Frontier;
+use tanglegate_core::{Position, State};
 
 /// Events that are folded before somebody is told how far it is.
 const STEP: u64 = 50_000;
+/// Events after which what was folded is settled: until then the changes of one key collapse.
+const SETTLED: u64 = 1_024;
 
 /// The state of everything after some event.
 pub struct Folded {
@@ -52,38 +53,25 @@ impl Archive {
         up_to: Position,
         mut progress: impl FnMut(u64, u64),
     ) -> Result<Folded, VerifyError> {
-        let (mut state, mut frontier) = (State::default(), Frontier::default());
-        let (mut changes, mut scratch) = (Changes::default(), Vec::new());
-        let vault = Vault::default();
-        let each = self.log.read(1, up_to.0, |stored, leaf| {
-            let position = stored.position;
-            if position != frontier.size() + 1 {
-                let after = frontier.size();
-                return Err(EventLogError::Gap {
-                    after,
-                    found: position,
-                });
-            }
-            if stored.leaf() != leaf {
-                return Err(EventLogError::LeafDiffers { position });
-            }
-            frontier.push(leaf);
-            let event = decode(stored.kind, stored.schema_version, stored.body, &vault)
-                .map_err(|source| EventLogError::Body { position, source })?;
-            let recorded = Recorded {
-                position: Position(position),
-                recorded_at: stored.recorded_at,
-                event: &event,
-            };
+        let (mut state, mut scratch) = (State::default(), Vec::new());
+        let (mut changes, vault) = (Changes::default(), Vault::default());
+        let each = self.log.replay_to(up_to.0, &vault, |replayed| {
+            let recorded = replayed.recorded();
             state.evolve(recorded, &mut scratch);
             changes.extend(scratch.drain(..));
-            if position.is_multiple_of(STEP) {
+            let position = recorded.position.0;
+            if position.is_multiple_of(SETTLED) {
                 state.settle();
+            }
+            if position.is_multiple_of(STEP) {
                 progress(position, up_to.0);
             }
-            Ok(())
         });
-        each.await?;
+        let frontier = each.await?;
+        if frontier.size() != up_to.0 {
+            let (events, announced) = (frontier.size(), up_to.0);
+            return Err(Finding::Length { events, announced }.into());
+        }
         let behind = self.behind(up_to.0, up_to.0).await?;
         let batch = behind.into_values().find_map(|it| it.batch);
         if let Some(batch) = batch.filter(|it| it.root != frontier.root()) {

@@ -2,13 +2,19 @@
 
 use super::Archive;
 use super::verify::{Finding, Verifier, Whole};
-use crate::event_log::EventLogError;
+use crate::event_log::{CHUNK, EventLogError, each_row_or};
+use bytes::Bytes;
+use futures_util::TryStreamExt;
 use sqlx::Row;
 use std::collections::BTreeMap;
 use tanglegate_crypto::Hash;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 /// Events that are read at a time, so that commits and heads can be read in between.
 const WINDOW: u64 = 100_000;
+/// Runs of rows that may wait to be checked.
+const UNDER_WAY: usize = 4;
 
 /// Why a log was not found whole.
 #[derive(Debug, thiserror::Error)]
@@ -37,38 +43,31 @@ pub(super) struct Behind {
 }
 
 impl Archive {
-    /// Checks every event, commit and head of the database. `progress` is told the number of
-    /// events from time to time.
+    /// Checks every event, commit and head of the database, in a thread of its own and in constant
+    /// memory. `progress` is told the number of events from time to time.
     ///
     /// # Errors
     /// With the first thing that does not fit, or when the database cannot be read.
     pub async fn verify(
         &mut self,
-        mut verifier: Verifier,
+        verifier: Verifier,
         mut progress: impl FnMut(u64, u64),
     ) -> Result<Whole, VerifyError> {
         let (head, last) = (self.head().await?, self.last_event().await?);
+        let checking = Checking::start(verifier);
         let mut first = 1;
         while first <= last {
             let end = (first + WINDOW - 1).min(last);
-            let mut behind = self.behind(first, end).await?;
-            let mut finding = None;
-            let each = self.log.read(first, end, |stored, leaf| {
-                if finding.is_none() {
-                    let checked = verifier
-                        .event(&stored, Some(leaf))
-                        .and_then(|()| check(&mut verifier, behind.remove(&stored.position)));
-                    finding = checked.err();
-                }
-                Ok(())
-            });
-            each.await?;
-            if let Some(finding) = finding {
-                return Err(finding.into());
+            let behind = self.behind(first, end).await?;
+            if !(checking.give(Step::Behind(behind)).await
+                && self.give(&checking, first, end).await?)
+            {
+                break;
             }
             progress(end, last);
             first = end + 1;
         }
+        let mut verifier = checking.finish().await?;
         // Commits and heads of events that are not there.
         for (size, behind) in self.behind(last + 1, i64::MAX.unsigned_abs()).await? {
             if let Some(note) = &behind.note {
@@ -81,6 +80,27 @@ impl Archive {
             return Err(Finding::Length { events, announced }.into());
         }
         Ok(verifier.finish()?)
+    }
+
+    /// Hands events over to be checked. False when something before them does not fit.
+    async fn give(
+        &mut self,
+        checking: &Checking,
+        first: u64,
+        end: u64,
+    ) -> Result<bool, EventLogError> {
+        let mut messages = self.log.copy_out(first, end).await?;
+        let mut rows = Vec::with_capacity(CHUNK);
+        while let Some(message) = messages.try_next().await? {
+            rows.push(message);
+            if rows.len() == CHUNK {
+                let full = std::mem::replace(&mut rows, Vec::with_capacity(CHUNK));
+                if !checking.give(Step::Rows(full)).await {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(checking.give(Step::Rows(rows)).await)
     }
 
     /// The greatest position that there is, whatever the commits say.
@@ -122,6 +142,68 @@ impl Archive {
         }
         Ok(all)
     }
+}
+
+/// What the checking thread is given, in the order of the log.
+enum Step {
+    /// Commits and heads behind the events that come next.
+    Behind(BTreeMap<u64, Behind>),
+    /// Events, as COPY sends them.
+    Rows(Vec<Bytes>),
+}
+
+/// A thread that checks what passes by, while the next is read.
+struct Checking {
+    steps: mpsc::Sender<Step>,
+    thread: JoinHandle<Result<Verifier, VerifyError>>,
+}
+
+impl Checking {
+    fn start(mut verifier: Verifier) -> Self {
+        let (steps, mut given) = mpsc::channel(UNDER_WAY);
+        let thread = tokio::task::spawn_blocking(move || {
+            let mut behind = BTreeMap::new();
+            while let Some(step) = given.blocking_recv() {
+                match step {
+                    Step::Behind(next) => behind = next,
+                    Step::Rows(rows) => check_rows(&mut verifier, &rows, &mut behind)?,
+                }
+            }
+            Ok(verifier)
+        });
+        Self { steps, thread }
+    }
+
+    /// Hands the next step over. False when nothing more is wanted: something does not fit.
+    async fn give(&self, step: Step) -> bool {
+        self.steps.send(step).await.is_ok()
+    }
+
+    /// The verifier after everything that was given.
+    async fn finish(self) -> Result<Verifier, VerifyError> {
+        drop(self.steps);
+        match self.thread.await {
+            Ok(checked) => checked,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(error) => panic!("no thread checks the log: {error}"),
+            },
+        }
+    }
+}
+
+fn check_rows(
+    verifier: &mut Verifier,
+    rows: &[Bytes],
+    behind: &mut BTreeMap<u64, Behind>,
+) -> Result<(), VerifyError> {
+    for message in rows {
+        each_row_or::<VerifyError>(message, |stored, leaf| {
+            verifier.event(&stored, Some(leaf))?;
+            Ok(check(verifier, behind.remove(&stored.position))?)
+        })?;
+    }
+    Ok(())
 }
 
 /// What stands behind the event that has just passed by.

@@ -31,6 +31,15 @@ pub(super) enum Bench {
         #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1_000..=100_000_000))]
         events: u64,
     },
+    /// Audit a long log: check it, fold it, explain, prove, export
+    Audit {
+        /// Events in the log
+        #[arg(long, default_value_t = 5_000_000, value_parser = clap::value_parser!(u64).range(10_000..=100_000_000))]
+        events: u64,
+        /// One round of each
+        #[arg(long)]
+        quick: bool,
+    },
     /// Pass messages, hold sessions and check passwords, beside Mosquitto with the same rights
     #[command(alias = "broker")]
     Mqtt {
@@ -89,6 +98,10 @@ impl Bench {
                 .to_string(),
             Self::Replay { events } => log::replay(events, ended).await?.to_string(),
             Self::Start { events } => log::start(events, ended).await?.to_string(),
+            Self::Audit { events, quick } => {
+                let program = std::env::current_exe()?;
+                log::audit(program, events, quick, ended).await?.to_string()
+            }
             Self::Mqtt {
                 only,
                 quick,

@@ -100,8 +100,16 @@ fn unsigned(number: i64) -> Result<u64, EventLogError> {
 /// end mark after the last.
 pub(super) fn each_row(
     message: &[u8],
-    mut row: impl FnMut(StoredEvent<'_>, Hash) -> Result<(), EventLogError>,
+    row: impl FnMut(StoredEvent<'_>, Hash) -> Result<(), EventLogError>,
 ) -> Result<(), EventLogError> {
+    each_row_or(message, row)
+}
+
+/// The same for who has errors of his own.
+pub(crate) fn each_row_or<E: From<EventLogError>>(
+    message: &[u8],
+    mut row: impl FnMut(StoredEvent<'_>, Hash) -> Result<(), E>,
+) -> Result<(), E> {
     each(message, 12, |fields| {
         let (event, leaf) = read_row(fields)?;
         row(event, leaf)
@@ -112,15 +120,15 @@ pub(super) fn each_row(
 pub(super) fn each_leaf(message: &[u8], mut row: impl FnMut(Hash)) -> Result<(), EventLogError> {
     each(message, 1, |fields| {
         row(fields.array()?);
-        Ok(())
+        Ok::<_, EventLogError>(())
     })
 }
 
-fn each<'a>(
+fn each<'a, E: From<EventLogError>>(
     message: &'a [u8],
     columns: i16,
-    mut row: impl FnMut(&mut Fields<'a>) -> Result<(), EventLogError>,
-) -> Result<(), EventLogError> {
+    mut row: impl FnMut(&mut Fields<'a>) -> Result<(), E>,
+) -> Result<(), E> {
     let mut fields = Fields(message);
     if message.starts_with(SIGNATURE) {
         fields.0 = message
@@ -131,7 +139,7 @@ fn each<'a>(
         match i16::from_be_bytes(fields.take()?) {
             -1 => break,
             found if found == columns => row(&mut fields)?,
-            _ => return Err(EventLogError::Copy("a row has another number of columns")),
+            _ => return Err(EventLogError::Copy("a row has another number of columns").into()),
         }
     }
     Ok(())

@@ -41,7 +41,7 @@ pub struct Tally {
 
 /// Messages that are checked and folded at a time. With some rows each, they make up for the
 /// hand-over between threads; and a few hundred kilobytes still fit a processor's cache.
-const CHUNK: usize = 512;
+pub(crate) const CHUNK: usize = 512;
 /// Chunks that may be under way.
 const UNDER_WAY: usize = 4;
 
@@ -78,7 +78,7 @@ impl EventLog {
         frontier: &mut Frontier,
         vault: &Vault,
         mark: Option<Head>,
-        mut each: impl FnMut(Replayed<'_>),
+        each: impl FnMut(Replayed<'_>),
     ) -> Result<Tally, EventLogError> {
         let head = self.head().await?;
         if let Some(mark) = mark.filter(|it| it.size > head.size) {
@@ -87,6 +87,43 @@ impl EventLog {
                 signed: mark.size,
             });
         }
+        let checking = Checking::start(frontier.clone(), mark);
+        let first = frontier.size() + 1;
+        let (grown, tally) = self.check(checking, first, head.size, vault, each).await?;
+        if grown.size() != head.size || grown.root() != head.root {
+            return Err(EventLogError::RootDiffers { size: head.size });
+        }
+        *frontier = grown;
+        Ok(tally)
+    }
+
+    /// The first `up_to` events in the same way, and the frontier over them. Its root is compared
+    /// with nothing.
+    ///
+    /// # Errors
+    /// As for [`EventLog::replay`].
+    ///
+    /// # Panics
+    /// As for [`EventLog::replay`].
+    pub(crate) async fn replay_to(
+        &mut self,
+        up_to: u64,
+        vault: &Vault,
+        each: impl FnMut(Replayed<'_>),
+    ) -> Result<Frontier, EventLogError> {
+        let checking = Checking::start(Frontier::default(), None);
+        let (frontier, _) = self.check(checking, 1, up_to, vault, each).await?;
+        Ok(frontier)
+    }
+
+    async fn check(
+        &mut self,
+        mut checking: Checking,
+        first: u64,
+        last: u64,
+        vault: &Vault,
+        mut each: impl FnMut(Replayed<'_>),
+    ) -> Result<(Frontier, Tally), EventLogError> {
         let mut tally = Tally::default();
         let mut give = |chunk: &Chunk| {
             for message in chunk {
@@ -102,8 +139,7 @@ impl EventLog {
             }
             Ok::<_, EventLogError>(())
         };
-        let mut checking = Checking::start(frontier.clone(), mark);
-        let mut messages = self.copy_out(frontier.size() + 1, head.size).await?;
+        let mut messages = self.copy_out(first, last).await?;
         let mut chunk = Chunk::with_capacity(CHUNK);
         while let Some(message) = messages.try_next().await? {
             chunk.push(message);
@@ -121,15 +157,11 @@ impl EventLog {
         while let Some(checked) = checking.next().await? {
             give(&checked)?;
         }
-        let grown = checking.finish().await;
-        if grown.size() != head.size || grown.root() != head.root {
-            return Err(EventLogError::RootDiffers { size: head.size });
-        }
-        *frontier = grown;
-        Ok(tally)
+        Ok((checking.finish().await, tally))
     }
 
-    async fn copy_out(
+    /// The rows of some positions, in messages for [`copy::each_row_or`].
+    pub(crate) async fn copy_out(
         &mut self,
         first: u64,
         last: u64,

@@ -1,13 +1,14 @@
 //! The server that is measured: a private, durable PostgreSQL that is gone afterwards.
 
 use crate::event_log::{self, Entropy};
+use crate::heads::{HeadSettings, KeyFolder, Signer};
 use crate::postgres::{PrivatePostgres, Settings as Server};
 use crate::writer::{self, News, Settings, Started};
 use anyhow::Context;
 use parking_lot::Mutex;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 use tanglegate_core::{Acl, Timestamp};
@@ -60,6 +61,11 @@ impl Ground {
         )
     }
 
+    /// Where files may stand that go with it.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Stops the server and removes its folder.
     pub(super) async fn end(self) {
         self.server.stop().await;
@@ -67,7 +73,7 @@ impl Ground {
     }
 }
 
-fn remove(folder: &std::path::Path) {
+fn remove(folder: &Path) {
     match std::fs::remove_dir_all(folder) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             tracing::warn!(folder = %folder.display(), %error, "the folder of the measurement stays");
@@ -106,6 +112,17 @@ pub(super) async fn writer(options: &PgConnectOptions) -> anyhow::Result<Started
         },
     );
     Ok(started.await?)
+}
+
+/// Signs tree heads as the engine does, with a key of its own in `data_dir`.
+pub(super) async fn signer(
+    options: &PgConnectOptions,
+    writer: &Started,
+    data_dir: &Path,
+) -> anyhow::Result<Signer> {
+    std::fs::create_dir_all(data_dir)?;
+    let folder = KeyFolder::of(data_dir);
+    Ok(Signer::start(&HeadSettings::default(), folder, options, writer, now).await?)
 }
 
 fn now() -> Timestamp {

@@ -1,6 +1,7 @@
 //! How quick the event log is, beside what PostgreSQL itself can do with the same rows.
 
 mod append;
+mod audit;
 mod floor;
 mod ground;
 mod latency;
@@ -12,6 +13,7 @@ use ground::Ground;
 use load::Shape;
 pub use report::{Budget, Line, Report};
 pub(super) use report::{grouped, median};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Rounds of every figure; figure and floor take turns.
@@ -74,6 +76,28 @@ pub async fn start(events: u64, ended: impl Future<Output = ()>) -> anyhow::Resu
         let lines = vec![replay::start(ground, Shape::Mixed, events).await?];
         Ok(Report {
             notes: vec![ground.note()],
+            lines,
+        })
+    })
+    .await
+}
+
+/// The auditor's commands on a log of about `events` events, each run by `program` (this one) in a
+/// process of its own: 3 times, or once when it has to be `quick`.
+///
+/// # Errors
+/// When no PostgreSQL can be started, it fails, a command does, or `ended` was first.
+pub async fn audit(
+    program: PathBuf,
+    events: u64,
+    quick: bool,
+    ended: impl Future<Output = ()>,
+) -> anyhow::Result<Report> {
+    on_ground(ended, async |ground| {
+        let rounds = if quick { 1 } else { 3 };
+        let lines = audit::measure(ground, &program, events, rounds).await?;
+        Ok(Report {
+            notes: vec![ground.note(), audit::NOTE.to_owned()],
             lines,
         })
     })

@@ -11,6 +11,7 @@ use crate::projections;
 use crate::writer::Memory;
 use sqlx::Executor;
 use sqlx::postgres::PgConnectOptions;
+use std::path::Path;
 use std::time::{Duration, Instant};
 use tanglegate_core::{Position, Recorded};
 use tanglegate_crypto::Frontier;
@@ -55,26 +56,41 @@ impl Reading {
 }
 
 /// A filled log.
-struct Log {
-    options: PgConnectOptions,
-    events: u64,
+pub(super) struct Log {
+    pub(super) options: PgConnectOptions,
+    pub(super) events: u64,
+    /// How long appending them took.
+    pub(super) appended: Duration,
 }
 
 impl Log {
-    async fn filled(
+    /// A log of at least so many events; with a data folder, its heads are signed as usual.
+    pub(super) async fn filled(
         ground: &Ground,
         name: &'static str,
         shape: Shape,
         events: u64,
+        data_dir: Option<&Path>,
     ) -> anyhow::Result<Self> {
         let options = ground.database(name).await?;
         let writer = ground::writer(&options).await?;
+        let signer = match data_dir {
+            Some(folder) => Some(ground::signer(&options, &writer, folder).await?),
+            None => None,
+        };
         let mut load = Load::new(shape);
         submit_all(&writer.handle, load.prepare()).await?;
-        let mut log = Self { options, events: 0 };
+        let mut log = Self {
+            options,
+            events: 0,
+            appended: Duration::ZERO,
+        };
         while log.events < events {
-            submit_all(&writer.handle, load.take(CHUNK)).await?;
+            log.appended += submit_all(&writer.handle, load.take(CHUNK)).await?;
             log.events = EventLog::open(&log.options).await?.head().await?.size;
+        }
+        if let Some(signer) = signer {
+            signer.stop().await;
         }
         writer.stop().await;
         let mut owner = owner(&log.options).await?;
@@ -83,7 +99,7 @@ impl Log {
         Ok(log)
     }
 
-    async fn drain(&self) -> anyhow::Result<Duration> {
+    pub(super) async fn drain(&self) -> anyhow::Result<Duration> {
         let mut connection = owner(&self.options).await?;
         Ok(drain(&mut connection).await?.1)
     }
@@ -145,7 +161,7 @@ pub(super) async fn measure(
     } else {
         "replay_mixed"
     };
-    let mut log = Log::filled(ground, name, shape, events).await?;
+    let mut log = Log::filled(ground, name, shape, events, None).await?;
     log.drain().await?;
     let mut lines = Vec::new();
     for reading in Reading::ALL {
@@ -160,7 +176,7 @@ pub(super) async fn measure(
 }
 
 pub(super) async fn start(ground: &Ground, shape: Shape, events: u64) -> anyhow::Result<Line> {
-    let log = Log::filled(ground, "start", shape, events).await?;
+    let log = Log::filled(ground, "start", shape, events, None).await?;
     log.drain().await?;
     let mut figures = Figures::default();
     for _ in 0..ROUNDS {
