@@ -1,13 +1,15 @@
 //! A log that is read and nothing else.
 
+use super::history::decoded;
 use crate::config::Config;
 use crate::event_log::{EventLog, EventLogError, Head};
 use crate::postgres::{self, PostgresError, PrivatePostgres};
 use crate::serve::data_dir;
 use sqlx::Row;
 use sqlx::postgres::PgConnectOptions;
+use std::path::PathBuf;
 use std::str::FromStr;
-use tanglegate_core::{Position, SubscriberId};
+use tanglegate_core::{Event, Position, Stream, SubscriberId, VerifierKey};
 
 /// A log that cannot be opened for reading.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +20,12 @@ pub enum ArchiveError {
          DATABASE_URL=postgres://auditor:password@db.example/tanglegate"
     )]
     Address,
+    /// An audit makes no database.
+    #[error(
+        "there is no log in {0}: name the engine's data folder with --data-dir, or the database \
+         with DATABASE_URL"
+    )]
+    Nothing(PathBuf),
     /// The private database cannot be started.
     #[error(transparent)]
     Private(#[from] PostgresError),
@@ -79,6 +87,10 @@ impl Archive {
         if let Some(url) = postgres::running(&folder) {
             return Ok((parse(&url)?, None));
         }
+        // What cannot be looked at is for the start to complain about.
+        if let Ok(false) = folder.join("data").try_exists() {
+            return Err(ArchiveError::Nothing(data_dir(config)?));
+        }
         let settings = postgres::Settings {
             folder,
             durable: true,
@@ -127,6 +139,22 @@ impl Archive {
             .fetch_optional(self.log.connection())
             .await?;
         Ok(row.map(|it| it.try_get(0)).transpose()?.flatten())
+    }
+
+    /// The public key that signs tree heads now, as the log adopted it.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub async fn head_key(&mut self) -> Result<Option<VerifierKey>, EventLogError> {
+        let rows = self
+            .log
+            .events_of(&[Stream::Log], Position(u64::MAX))
+            .await?;
+        let adopted = decoded(rows)?.into_iter().rev();
+        Ok(adopted.into_iter().find_map(|it| match it.event {
+            Event::HeadKeyAdopted { key } => Some(key),
+            _ => None,
+        }))
     }
 
     /// The position of the last event.

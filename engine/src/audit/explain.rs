@@ -251,7 +251,12 @@ impl<'a> Answer<'a> {
                 None => "never before".to_owned(),
             },
             Denied::Suspended => match self.chain.last() {
-                Some(closed) => format!("until {}", closed.recorded_at),
+                Some(closed) => {
+                    if closed.kind == "subscriber_erased" {
+                        "this login was erased, and its rights with it".clone_into(&mut self.why);
+                    }
+                    format!("until {}", closed.recorded_at)
+                }
                 None => "never before".to_owned(),
             },
             Denied::NotReady => "unknown".to_owned(),

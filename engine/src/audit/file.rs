@@ -2,6 +2,7 @@
 //! (`docs/AUDIT.md`, "The file").
 
 use super::Archive;
+use super::history::decoded;
 use super::verify::{Finding, Verifier, Whole};
 use super::walk::{Batch, Behind, check};
 use crate::event_log::{EventLogError, StoredEvent};
@@ -11,7 +12,7 @@ use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use tanglegate_core::{SubscriberId, Timestamp};
+use tanglegate_core::{Audience, Event, SubscriberId, Timestamp};
 use tanglegate_crypto::Hash;
 
 /// What the first line says.
@@ -159,6 +160,8 @@ enum Disclosed {
     Of {
         subscriber: SubscriberId,
         payments: BTreeSet<String>,
+        /// Streams of rules that were given to others.
+        others: BTreeSet<String>,
     },
 }
 
@@ -167,6 +170,7 @@ impl Disclosed {
         let Self::Of {
             subscriber,
             payments,
+            others,
         } = self
         else {
             return true;
@@ -174,6 +178,7 @@ impl Disclosed {
         match event.stream.split_once('/') {
             Some(("subscriber", id)) => id == subscriber.to_string(),
             Some(("payment", _)) => payments.contains(event.stream),
+            Some(("rule", _)) => !others.contains(event.stream),
             _ => true,
         }
     }
@@ -248,9 +253,19 @@ impl Archive {
             .await
             .map_err(EventLogError::from)?;
         let payments = payments.into_iter().map(|it| format!("payment/{it}"));
+        let last = self.last().await?;
+        let rules = decoded(self.log.events_of_all("rule/", last).await?)?;
+        let of_others = rules.into_iter().filter(|it| match &it.event {
+            Event::RuleGiven { rule } => {
+                rule.audience != Audience::Everyone
+                    && rule.audience != Audience::Subscriber(subscriber)
+            }
+            _ => false,
+        });
         Ok(Disclosed::Of {
             subscriber,
             payments: payments.collect(),
+            others: of_others.map(|it| it.row.stream).collect(),
         })
     }
 }

@@ -272,7 +272,6 @@ impl Verifier {
             source,
         })?;
         self.whole.keys.push(key.to_string());
-        self.trusted_signs |= self.trusted.as_ref() == Some(&key);
         self.keys.adopt(key);
         Ok(())
     }
@@ -356,6 +355,9 @@ impl Verifier {
             let fits = self.whole.signed;
             return Err(Finding::HeadRoot { size, fits });
         }
+        // Adopting a key proves nothing: whoever writes the log can name any. Only its owner signs.
+        let trusted = self.trusted.as_ref();
+        self.trusted_signs |= trusted.is_some_and(|it| head.verify(it).is_ok());
         self.whole.heads += 1;
         self.whole.signed = size;
         Ok(())
@@ -371,7 +373,7 @@ impl Verifier {
             return Err(Finding::Truncated { size, events });
         }
         if let Some(trusted) = self.trusted
-            && !(self.trusted_signs && self.whole.heads > 0)
+            && !self.trusted_signs
         {
             return Err(Finding::Untrusted(trusted.to_string()));
         }

@@ -1,12 +1,13 @@
 //! Whoever owns the database can write into it what he likes. He cannot do it unnoticed.
 
-use crate::market::{Market, now, pay};
+use crate::market::{Market, now, pay, submit};
 use std::path::Path;
 use std::time::Duration;
 use tanglegate::audit::{Archive, Finding, Verifier, VerifyError, Whole, verify_file};
 use tanglegate::heads::{HeadSettings, KeyFolder, Signer};
 use tanglegate::writer::Started;
-use tanglegate_crypto::{HeadVerifier, SignedHead};
+use tanglegate_core::{Command, VerifierKey};
+use tanglegate_crypto::{HeadKey, HeadVerifier, SignedHead};
 use tempfile::TempDir;
 
 /// A log with a few heads, each after some payments, and what its auditor keeps at home.
@@ -273,6 +274,27 @@ async fn a_log_under_another_key_is_not_the_one_that_is_trusted() {
     let options = signed.market.database.connect_options();
     let mut archive = Archive::at(options).await.expect("readable");
     let verifier = Verifier::new(Some(other.key.clone()), Vec::new());
+    let found = archive.verify(verifier, |_, _| ()).await;
+    assert!(
+        matches!(found, Err(VerifyError::Finding(Finding::Untrusted(_)))),
+        "{found:?}"
+    );
+    archive.close().await;
+}
+
+#[tokio::test]
+async fn a_forged_log_that_only_names_the_trusted_key_is_not_trusted() {
+    let forged = Signed::new().await;
+    let trusted = HeadKey::from_seed(forged.key.origin().clone(), &[9; 32]).verifier();
+    let past = KeyFolder::of(forged.data_dir.path()).past();
+    let writer = forged.market.writer_after("two", past.expect("readable"));
+    let writer = writer.await.expect("it continues");
+    let adopt = Command::AdoptHeadKey(VerifierKey(trusted.to_string().into()));
+    submit(&writer, None, adopt).await.expect("recorded");
+    writer.stop().await;
+    let options = forged.market.database.connect_options();
+    let mut archive = Archive::at(options).await.expect("readable");
+    let verifier = Verifier::new(Some(trusted), Vec::new());
     let found = archive.verify(verifier, |_, _| ()).await;
     assert!(
         matches!(found, Err(VerifyError::Finding(Finding::Untrusted(_)))),

@@ -43,7 +43,8 @@ impl Explain {
             when: self.at,
         };
         let answer = explain(archive, &question, now()).await?;
-        show(&answer, self.json, || words(&answer, &self.who.shown()))?;
+        let who = self.who.shown(question.subject);
+        show(&answer, self.json, || words(&answer, &who))?;
         Ok(answer.verdict == Verdict::Yes)
     }
 
@@ -80,7 +81,7 @@ fn words(answer: &Explanation, who: &str) -> String {
         answer.at, answer.position
     );
     if let Some(last) = &answer.last_there {
-        let _ = writeln!(text, "  the right had last been there: {last}");
+        let _ = writeln!(text, "  last allowed: {last}");
     }
     if !answer.chain.is_empty() {
         text.push_str("  this rests on:\n");

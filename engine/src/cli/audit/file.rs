@@ -41,13 +41,14 @@ impl Export {
             .export(&self.file, subject, self.resume, super::progress)
             .await?;
         show(&exported, self.json, || {
+            let (file, all) = (self.file.display(), exported.events);
+            let added = match exported.added {
+                added if added == all => String::new(),
+                added => format!(", {added} of them added now"),
+            };
             format!(
-                "{} events in {}, {} of them added now; check it anywhere with \
-                 `tanglegate audit verify {}`\n",
-                exported.events,
-                self.file.display(),
-                exported.added,
-                self.file.display()
+                "{all} events in {file}{added}; check it anywhere with `tanglegate audit verify \
+                 {file}`\n"
             )
         })?;
         Ok(true)
@@ -138,12 +139,9 @@ impl Heads {
 }
 
 /// What `tanglegate audit key` prints: the public key that signs now.
-pub(super) async fn key(common: &super::Common) -> anyhow::Result<bool> {
-    let answer: HeadAnswer = common.control()?.get(&["v1", "log", "head"]).await?;
-    let key = answer
-        .key
-        .context("this engine signs no tree heads; its log says why")?;
-    println!("{key}");
+pub(super) async fn key(archive: &mut Archive) -> anyhow::Result<bool> {
+    let key = archive.head_key().await?;
+    println!("{}", key.context("this log has adopted no key yet")?);
     Ok(true)
 }
 

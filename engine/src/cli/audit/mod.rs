@@ -66,7 +66,6 @@ impl Audit {
         let question = match self {
             Self::Verify(verify) => return verify.answer(common).await,
             Self::Check(check) => return check.answer(),
-            Self::Key => return file::key(common).await,
             Self::RotateKey => return file::rotate_key(common).await,
             question => question,
         };
@@ -81,7 +80,8 @@ impl Audit {
             Self::Export(export) => export.answer(&mut archive).await,
             Self::Prove(prove) => prove.answer(&mut archive).await,
             Self::Heads(heads) => heads.answer(&mut archive).await,
-            Self::Verify(_) | Self::Check(_) | Self::Key | Self::RotateKey => {
+            Self::Key => file::key(&mut archive).await,
+            Self::Verify(_) | Self::Check(_) | Self::RotateKey => {
                 unreachable!("answered without the log")
             }
         };

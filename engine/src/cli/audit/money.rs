@@ -52,16 +52,13 @@ fn words(report: &MoneyReport, names: &[String]) -> String {
         let _ = writeln!(text, "{what:<44} {:>28}", iota(nanos));
     };
     row(
-        &format!("came in, with {} payments", report.payments),
+        &format!("came in, with {}", payments(report.payments)),
         report.came_in,
     );
     row("  bought time", report.spent);
     row("  on account", report.credit);
-    let waits = format!(
-        "  waits to be claimed, {} payments",
-        report.unmatched_payments
-    );
-    row(&waits, report.unmatched);
+    let waits = payments(report.unmatched_payments);
+    row(&format!("  waits to be claimed, {waits}"), report.unmatched);
     for (offer, spent) in &report.by_offer {
         row(&format!("sold as {offer}"), *spent);
     }
@@ -71,10 +68,7 @@ fn words(report: &MoneyReport, names: &[String]) -> String {
     for (name, account) in names.iter().zip(report.by_subscriber.values()) {
         let name = super::super::table::printable(name);
         row(&format!("paid by {name}"), account.paid);
-        row(
-            &format!("on the account of {name}"),
-            u128::from(account.credit),
-        );
+        row("  on account", u128::from(account.credit));
     }
     let verdict = if report.closes {
         "the sums close"
@@ -83,6 +77,13 @@ fn words(report: &MoneyReport, names: &[String]) -> String {
     };
     let _ = writeln!(text, "{verdict}, as of event {}", report.position);
     text
+}
+
+fn payments(number: u64) -> String {
+    match number {
+        1 => "1 payment".to_owned(),
+        _ => format!("{number} payments"),
+    }
 }
 
 fn shortened(address: &str) -> String {

@@ -4,7 +4,7 @@ use super::super::table::printable;
 use super::explain::line;
 use super::show;
 use crate::audit::{Archive, life_of};
-use anyhow::{Context, bail};
+use anyhow::bail;
 use clap::Args;
 use tanglegate_core::Digest;
 
@@ -20,12 +20,7 @@ pub(in crate::cli) struct Payment {
 impl Payment {
     /// Yes when the money was booked; no when it waits to be claimed.
     pub(super) async fn answer(self, archive: &mut Archive) -> anyhow::Result<bool> {
-        let digest = Digest::parse(&self.digest).with_context(|| {
-            format!(
-                "'{}' is no digest of a transaction: 32 bytes in base58",
-                self.digest
-            )
-        })?;
+        let digest = Digest::parse(&self.digest)?;
         let lives = life_of(archive, digest).await?;
         if lives.is_empty() {
             bail!(

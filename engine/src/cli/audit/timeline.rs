@@ -41,7 +41,7 @@ impl Timeline {
             to: self.to,
         };
         let Some(drawn) = timeline(archive, &span, now()).await? else {
-            bail!("the log knows no {}", who.shown());
+            bail!("the log knows no {}", who.shown(Some(subject)));
         };
         std::fs::write(&self.html, drawn.page())
             .with_context(|| format!("cannot write {}", self.html.display()))?;

@@ -34,6 +34,8 @@ impl Verify {
         for path in &self.heads {
             let note = std::fs::read_to_string(path)
                 .with_context(|| format!("cannot read the tree head {}", path.display()))?;
+            // What clients print ends with an empty line.
+            let note = note.trim_end_matches('\n').to_owned() + "\n";
             let head = SignedHead::parse(&note)
                 .with_context(|| format!("{} cannot be used", path.display()))?;
             outside.push(head);
@@ -87,10 +89,14 @@ fn words(whole: &Whole, trusted: bool) -> String {
     if whole.withheld > 0 {
         let _ = write!(text, " ({} of them withheld)", whole.withheld);
     }
+    let outside = match whole.outside_heads {
+        0 => String::new(),
+        heads => format!(" ({heads} of them from outside of it)"),
+    };
     let _ = writeln!(
         text,
-        " in {} commits fit {} tree heads, {} of which came from elsewhere\n  root {}",
-        whole.batches, whole.heads, whole.outside_heads, whole.root
+        " in {} commits fit {} tree heads{}\n  root {}",
+        whole.batches, whole.heads, outside, whole.root
     );
     let total = whole.events + whole.withheld;
     if whole.signed < total {

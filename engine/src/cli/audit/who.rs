@@ -49,11 +49,11 @@ impl Who {
         }
     }
 
-    /// As it is shown.
-    pub(super) fn shown(&self) -> String {
-        match (&self.user, &self.subscriber) {
-            (Some(name), _) => format!("'{name}'"),
-            (_, Some(id)) => format!("subscriber {id}"),
+    /// As it is shown, with the identity that was found.
+    pub(super) fn shown(&self, found: Option<SubscriberId>) -> String {
+        match (&self.user, found) {
+            (Some(name), Some(id)) => format!("'{name}' (subscriber {id})"),
+            (None, Some(id)) => format!("subscriber {id}"),
             _ => "a client without a login".to_owned(),
         }
     }
