@@ -12,6 +12,7 @@ mod raw;
 mod shop;
 
 mod access_why;
+mod audit;
 mod configuration;
 mod control_door;
 mod database_away;

@@ -24,7 +24,7 @@ fn address(shop: &Shop) -> String {
 }
 
 /// Asks as any HTTP client would; the head and the body.
-fn ask(address: &str, request: &str) -> (String, String) {
+pub(crate) fn ask(address: &str, request: &str) -> (String, String) {
     let mut stream = TcpStream::connect(address).unwrap();
     let request = format!("{request} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).unwrap();
