@@ -152,10 +152,16 @@ impl Share {
         self.used = bytes;
         // A little is kept, so that a queue that comes and goes does not ask each time.
         if bytes == 0 || self.taken - needed >= 4 * CHUNK {
-            self.budget.give(self.taken - needed);
-            self.taken = needed;
+            self.rest();
         }
         true
+    }
+
+    /// Gives back what is kept beyond the bytes in use: for a while, the client asks for nothing.
+    pub(crate) fn rest(&mut self) {
+        let needed = self.used.saturating_sub(FREE);
+        self.budget.give(self.taken - needed);
+        self.taken = needed;
     }
 
     /// Uses `bytes` from now on, whether there are as many or not: what was promised before. While
@@ -278,6 +284,22 @@ mod tests {
             share.give(1_000);
         }
         assert_eq!(budget.taken(), taken);
+    }
+
+    #[test]
+    fn clients_at_rest_keep_nothing_that_they_do_not_use() {
+        let budget = budget(1 << 20);
+        // More of them than there are chunks, and each holds a little all the time.
+        let mut resting = vec![];
+        for _ in 0..1_000 {
+            let mut share = Share::new(&budget);
+            assert!(share.take(FREE + 1));
+            assert!(share.take(3_000), "{} are at rest", resting.len());
+            share.give(3_000);
+            share.rest();
+            resting.push(share);
+        }
+        assert_eq!(budget.taken(), 1_000);
     }
 
     proptest! {

@@ -175,6 +175,12 @@ impl Queue {
         (self.taken, self.waker, self.order) = (0, None, None);
         self.held.connection = 0;
         self.give_back_room();
+        self.rest();
+    }
+
+    /// Nothing happens for a while: what was kept for it is there for others.
+    pub(crate) fn rest(&mut self) {
+        self.room.share.rest();
     }
 
     /// Brings back what was kept over the end of the server; see [`Line::restore`].
@@ -210,12 +216,13 @@ impl Queue {
     }
 
     /// Changes what is held for the client besides messages, if there is room for it. Less is
-    /// always granted.
+    /// always granted, also while the connection has taken more messages than there is room for.
     #[must_use]
     pub(crate) fn hold(&mut self, change: impl FnOnce(&mut Held)) -> bool {
         let mut held = self.held;
         change(&mut held);
-        let fits = self.room.share.hold(self.queued() + held.total());
+        let fits =
+            self.room.share.hold(self.queued() + held.total()) || held.total() <= self.held.total();
         if fits {
             self.held = held;
         }

@@ -152,3 +152,33 @@ fn messages_are_counted_and_what_all_share_is_shared() {
     drop((few, many));
     assert_eq!(budget.taken(), 0);
 }
+
+#[test]
+fn less_is_held_at_once_also_while_more_is_taken_than_there_is_room_for() {
+    let budget = std::sync::Arc::new(crate::budget::Budget::new(70_000));
+    let room = Room {
+        bytes: usize::MAX,
+        messages: usize::MAX,
+        share: Share::new(&budget),
+    };
+    let outbox = Outbox::new(room, 9, None);
+    let mut queue = outbox.lock();
+    queue.connect(9, true);
+    let subscribe = |bytes| move |held: &mut Held| held.subscriptions = bytes;
+    assert!(queue.hold(subscribe(2_000)));
+    assert_eq!(queue.push_queued(queued(&[0; 30_000], 9)), Pushed::Queued);
+    // It is in the line until it is acknowledged, and in what is written as well.
+    let terms = Terms {
+        packet_bytes: usize::MAX,
+        ..TERMS
+    };
+    let (mut taken, mut dropped) = (Packets::default(), Dropped::default());
+    queue.take(&mut taken, terms, Timestamp(0), &mut dropped);
+    assert!(!queue.hold(subscribe(2_001)));
+    assert!(queue.hold(subscribe(1_000)));
+    assert_eq!(queue.held.subscriptions, 1_000);
+    queue.left(0);
+    assert!(queue.acknowledged(1));
+    queue.rest();
+    assert_eq!(budget.taken(), 0, "what it holds is its own");
+}

@@ -177,16 +177,17 @@ impl Connection {
             tokio::task::yield_now().await;
         }
         let woken = self.wait(more).await;
+        // First: nobody is silent whose words lie here unread.
+        if woken.readable {
+            self.read()?;
+        }
         if woken.timer {
             let was_paused = self.patience.is_paused();
-            self.patience.check()?;
+            self.patience.check(self.answers_are_taken())?;
             if was_paused && !self.patience.is_paused() {
                 // What was read and left lying.
                 self.handle_rest()?;
             }
-        }
-        if woken.readable {
-            self.read()?;
         }
         Ok(())
     }

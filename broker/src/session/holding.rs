@@ -35,16 +35,14 @@ impl Connection {
     /// Gives back what is held no more. Only a connection that has nothing to do does so: one that
     /// is busy would ask for it again at once, and whoever waits for room would be woken in vain.
     pub(super) fn rest(&mut self) {
-        if self.counted == UNCOUNTED {
-            return;
-        }
-        let holding = self.holding().max(UNCOUNTED);
+        let holding = self.holding().clamp(UNCOUNTED, self.counted);
+        let mut queue = self.handle().outbox.lock();
         if holding < self.counted {
-            let mut queue = self.handle().outbox.lock();
             let _less = queue.hold(|held| held.connection = holding - UNCOUNTED);
-            drop(queue);
-            self.counted = holding;
         }
+        queue.rest();
+        drop(queue);
+        self.counted = holding;
     }
 
     /// Says which bound is reached.

@@ -11,6 +11,9 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::{Instant, Sleep};
 
+/// When a deadline is looked at so long after it has passed, the server was held up itself: it
+/// may not have seen yet what came meanwhile.
+const HELD_UP: Duration = Duration::from_secs(1);
 /// Bytes that are read at a time from a client that may only ask so much.
 const SIP: usize = 4 << 10;
 
@@ -114,9 +117,17 @@ impl Patience {
         }
     }
 
-    /// Looks which deadlines have passed.
-    pub(super) fn check(&mut self) -> Result<(), End> {
+    /// Looks which deadlines have passed. Time in which the server did not listen, or did not
+    /// run, is not held against the client; `listens` says whether what it sends is read.
+    pub(super) fn check(&mut self, listens: bool) -> Result<(), End> {
         let now = Instant::now();
+        let held_up = |end: Option<Instant>| end.is_some_and(|end| now >= end + HELD_UP);
+        if !listens || held_up(self.silence_ends()) {
+            self.last_heard = now;
+        }
+        if held_up(self.stall_ends()) {
+            self.stalled_since = Some(now);
+        }
         if let Some(pace) = &mut self.pace
             && pace.paused_until.is_some_and(|it| it <= now)
         {
@@ -205,7 +216,7 @@ mod tests {
         let begun = Instant::now();
         while patience.is_paused() {
             std::future::poll_fn(|cx| patience.poll(cx)).await;
-            patience.check().expect("nobody expects to hear it");
+            patience.check(true).expect("nobody expects to hear it");
         }
         assert!(begun.elapsed() >= Duration::from_millis(90));
     }
@@ -224,14 +235,14 @@ mod tests {
         patience.wrote(10, false);
         patience.wrote(0, true);
         tokio::time::sleep(Duration::from_millis(30)).await;
-        patience.check().expect("it took everything");
+        patience.check(true).expect("it took everything");
         patience.wrote(0, false);
         tokio::time::sleep(Duration::from_millis(10)).await;
         patience.wrote(1, false);
         let begun = Instant::now();
         let end = loop {
             std::future::poll_fn(|cx| patience.poll(cx)).await;
-            if let Err(end) = patience.check() {
+            if let Err(end) = patience.check(true) {
                 break end;
             }
             patience.heard();
@@ -239,5 +250,19 @@ mod tests {
         };
         assert_eq!(end, End::Stalled);
         assert!(begun.elapsed() >= Duration::from_millis(19));
+    }
+
+    #[tokio::test]
+    async fn nobody_is_silent_while_the_server_does_not_listen() {
+        // [MQTT-3.1.2-22]: within the time, no packet was received, not: none was read.
+        let (keep_alive, now) = (Duration::from_millis(20), Instant::now());
+        let mut patience = Patience::new(Some(keep_alive), &limits(), now);
+        tokio::time::sleep(Duration::from_millis(40)).await;
+        patience.check(false).expect("it could not be heard");
+        patience.check(true).expect("it has its time from there");
+        tokio::time::sleep(HELD_UP + 2 * keep_alive).await;
+        patience.check(true).expect("the server was held up");
+        std::future::poll_fn(|cx| patience.poll(cx)).await;
+        assert_eq!(patience.check(true), Err(End::Silent));
     }
 }
