@@ -97,6 +97,13 @@ impl Budget {
         self.anybody_waits.store(true, Ordering::SeqCst);
     }
 
+    /// The session is nobody's any more: its task is not woken, nor kept for that.
+    pub(crate) fn forget(&self, session: u64) {
+        if self.anybody_waits.load(Ordering::SeqCst) {
+            self.waiting.lock().remove(&session);
+        }
+    }
+
     fn wake_all(&self) {
         let woken = {
             let mut waiting = self.waiting.lock();
@@ -229,6 +236,16 @@ mod tests {
         for share in &greedy {
             assert!(share.used() > (1 << 20) / 11, "{}", share.used());
         }
+    }
+
+    #[test]
+    fn nobody_waits_who_is_gone() {
+        let budget = budget(100_000);
+        for session in 1..=9 {
+            budget.wake_when_given(session, Waker::noop());
+            budget.forget(session);
+        }
+        assert!(budget.waiting.lock().is_empty());
     }
 
     #[test]

@@ -79,8 +79,10 @@ pub(crate) struct Room {
 pub(crate) enum Pushed {
     /// It is queued.
     Queued,
-    /// There is no room for it.
+    /// As much waits for this client as may.
     Full,
+    /// What all clients of its kind share has no room for it.
+    Starved,
     /// The client is away, and the message is not kept for it.
     Away,
 }
@@ -104,6 +106,13 @@ pub(crate) struct Terms {
     pub(crate) version: Version,
     /// Largest packet that it takes, in bytes.
     pub(crate) packet_bytes: usize,
+}
+
+impl Pushed {
+    /// True when there was no room for it, wherever.
+    pub(crate) fn is_too_much(self) -> bool {
+        matches!(self, Self::Full | Self::Starved)
+    }
 }
 
 impl Outbox {
@@ -237,10 +246,17 @@ impl Queue {
             .hold_anyway(self.queued() + self.held.total());
     }
 
-    /// Takes room for `more` bytes, if there are as many for this client and in all.
-    fn take_room(&mut self, more: usize) -> bool {
+    /// Takes room for `more` bytes, if there are as many for this client and in all; else says
+    /// where they are missing.
+    fn take_room(&mut self, more: usize) -> Result<(), Pushed> {
         let queued = self.queued() + more;
-        queued <= self.room.bytes && self.room.share.hold(queued + self.held.total())
+        if queued > self.room.bytes {
+            return Err(Pushed::Full);
+        }
+        match self.room.share.hold(queued + self.held.total()) {
+            true => Ok(()),
+            false => Err(Pushed::Starved),
+        }
     }
 
     /// Gives room back that is no longer needed.
@@ -272,8 +288,8 @@ impl Queue {
         if !self.connected {
             return Pushed::Away;
         }
-        if !self.take_room(packets.len()) {
-            return Pushed::Full;
+        if let Err(full) = self.take_room(packets.len()) {
+            return full;
         }
         self.ready.push(packets, messages, bounds);
         Pushed::Queued
@@ -284,8 +300,8 @@ impl Queue {
         if !self.connected {
             return Pushed::Away;
         }
-        if !self.take_room(delivery.size()) {
-            return Pushed::Full;
+        if let Err(full) = self.take_room(delivery.size()) {
+            return full;
         }
         self.ready.push_message(delivery, bounds);
         Pushed::Queued
@@ -298,9 +314,11 @@ impl Queue {
 
     /// The same. If it fits, it is in `place` no more, where it has been before.
     pub(crate) fn push_left(&mut self, queued: Queued, place: &mut Option<Leaving>) -> Pushed {
-        let cost = Line::cost(&queued.message);
-        if self.line.len() >= self.room.messages || !self.take_room(cost) {
+        if self.line.len() >= self.room.messages {
             return Pushed::Full;
+        }
+        if let Err(full) = self.take_room(Line::cost(&queued.message)) {
+            return full;
         }
         self.line.push(queued, place.take());
         Pushed::Queued

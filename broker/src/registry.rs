@@ -48,6 +48,9 @@ struct Sessions {
     entries: HashMap<Key, Entry>,
     /// The sessions whose clients are away, by when something is due of them.
     due: BTreeMap<(Timestamp, u64), Key>,
+    /// Sessions that a later one of their login and identifier has followed before the server
+    /// ended, which had not recorded their ends by then.
+    followed: Vec<Away>,
     /// Sessions that outlive their connection, or will: in all, and by login.
     kept: usize,
     kept_of: HashMap<SubscriberId, usize>,
@@ -159,12 +162,29 @@ impl Registry {
         })
     }
 
-    /// Takes a session in whose client is away, e.g. one that was kept over a restart.
-    pub(crate) fn restore(&self, key: Key, away: Away) {
-        let mut sessions = self.sessions.lock();
-        sessions.count_kept(key.0);
-        sessions.put_away(key, away);
-        drop(sessions);
+    /// Takes a session in whose client is away, e.g. one that was kept over a restart. Of two
+    /// under one key the later one goes on: the server has ended between the beginning of that
+    /// and the end of the other, which is due at once.
+    pub(crate) fn restore(&self, key: Key, mut away: Away) {
+        let mut guard = self.sessions.lock();
+        let sessions = &mut *guard;
+        match sessions.entries.get_mut(&key) {
+            Some(Entry::Away(known)) => {
+                if known.handle.session < away.handle.session {
+                    sessions.due.remove(&known.due());
+                    std::mem::swap(known, &mut away);
+                    sessions.due.insert(known.due(), key);
+                }
+                sessions.followed.push(away);
+            }
+            // Its client has a later one already.
+            Some(Entry::Claimed { .. }) => sessions.followed.push(away),
+            None => {
+                sessions.count_kept(key.0);
+                sessions.put_away(key, away);
+            }
+        }
+        drop(guard);
         self.earlier.notify_one();
     }
 
@@ -176,6 +196,9 @@ impl Registry {
     /// The instant of what is due first.
     pub(crate) fn next_due(&self) -> Option<Timestamp> {
         let sessions = self.sessions.lock();
+        if !sessions.followed.is_empty() {
+            return Some(Timestamp(0));
+        }
         let (first, _) = sessions.due.first_key_value()?;
         (first.0 != Timestamp::FOREVER).then_some(first.0)
     }
@@ -188,19 +211,27 @@ impl Registry {
     /// Takes the first thing that is due at `now`.
     pub(crate) fn take_due(&self, now: Timestamp) -> Option<Due> {
         let mut sessions = self.sessions.lock();
-        let first = sessions.due.first_entry().filter(|it| it.key().0 <= now)?;
-        let key = first.remove();
-        let Some(Entry::Away(mut away)) = sessions.entries.remove(&key) else {
-            unreachable!("only sessions whose client is away have something due");
-        };
-        let will = away.will.take().map(|(_, will)| will);
-        if away.ends_at() <= now {
-            sessions.uncount_kept(key.0);
-            return Some(Due::End(away.handle, will));
+        if let Some(Away { handle, will, .. }) = sessions.followed.pop() {
+            return Some(Due::End(handle, will.map(|(_, will)| will)));
         }
-        let (handle, then) = (Arc::clone(&away.handle), Then::Forget(away.since));
-        sessions.put_away(key, away);
-        will.map(|will| Due::Will(LastWord { handle, will, then }))
+        loop {
+            let first = sessions.due.first_entry().filter(|it| it.key().0 <= now)?;
+            let ((_, session), key) = first.remove_entry();
+            // Nothing is due of a session that is not there any more.
+            let Some(mut away) = sessions.take_away(&key, session) else {
+                continue;
+            };
+            let will = away.will.take().map(|(_, will)| will);
+            if away.ends_at() <= now {
+                sessions.uncount_kept(key.0);
+                return Some(Due::End(away.handle, will));
+            }
+            let (handle, then) = (Arc::clone(&away.handle), Then::Forget(away.since));
+            sessions.put_away(key, away);
+            if let Some(will) = will {
+                return Some(Due::Will(LastWord { handle, will, then }));
+            }
+        }
     }
 
     /// The will of a session was published: the store forgets it, if its client is still away
@@ -348,6 +379,16 @@ impl Sessions {
     fn put_away(&mut self, key: Key, away: Away) {
         self.due.insert(away.due(), key.clone());
         self.entries.insert(key, Entry::Away(away));
+    }
+
+    /// Takes this session out, if its client is away.
+    fn take_away(&mut self, key: &Key, session: u64) -> Option<Away> {
+        let is_it = |it: &Entry| matches!(it, Entry::Away(it) if it.handle.session == session);
+        self.entries.get(key).filter(|it| is_it(it))?;
+        match self.entries.remove(key) {
+            Some(Entry::Away(away)) => Some(away),
+            _ => None,
+        }
     }
 
     fn count_kept(&mut self, subject: SubscriberId) {

@@ -31,6 +31,10 @@ const RECORDS: u32 = 512;
 pub(crate) struct LogStopped(String);
 
 impl LogStopped {
+    fn short_of_a_reader() -> Self {
+        Self("a shard has stopped".to_owned())
+    }
+
     /// It took a record and stopped before all shards had read it.
     pub(crate) fn behind_us() -> Self {
         Self("it was not read to its end".to_owned())
@@ -74,6 +78,8 @@ struct Flow {
 struct Tickets {
     last: u64,
     open: HashMap<u64, Ticket>,
+    /// A reader is gone: nothing is read by all any more.
+    closed: bool,
 }
 
 /// A record on its way.
@@ -154,10 +160,10 @@ impl Log {
             Ok(granted) => granted.forget(),
             Err(_) => match self.flow.granted.acquire_many(share).await {
                 Ok(granted) => granted.forget(),
-                Err(_) => return Err(LogStopped("a shard has stopped".to_owned())),
+                Err(_) => return Err(LogStopped::short_of_a_reader()),
             },
         }
-        set_ticket(&mut record, self.flow.open_ticket(share, waiting));
+        set_ticket(&mut record, self.flow.open_ticket(share, waiting)?);
         self.links[shard].lock().publish(TOPIC, record)?;
         Ok(())
     }
@@ -180,8 +186,11 @@ impl Log {
 }
 
 impl Flow {
-    fn open_ticket(&self, share: u32, waiting: Option<Waiting>) -> u64 {
+    fn open_ticket(&self, share: u32, waiting: Option<Waiting>) -> Result<u64, LogStopped> {
         let mut tickets = self.tickets.lock();
+        if tickets.closed {
+            return Err(LogStopped::short_of_a_reader());
+        }
         tickets.last += 1;
         let ticket = tickets.last;
         let open = Ticket {
@@ -191,7 +200,18 @@ impl Flow {
             mark: Mark::default(),
         };
         tickets.open.insert(ticket, open);
-        ticket
+        Ok(ticket)
+    }
+
+    /// Nothing is read by all any more: nobody waits for that, neither those who do so now.
+    fn close(&self) {
+        self.granted.close();
+        let open = {
+            let mut tickets = self.tickets.lock();
+            tickets.closed = true;
+            std::mem::take(&mut tickets.open)
+        };
+        drop(open);
     }
 
     fn close_ticket(&self, ticket: u64, mark: Mark) {
@@ -264,7 +284,7 @@ impl LogReader {
 impl Drop for LogReader {
     /// Without this reader nothing would ever be given back: publishers must not wait for it.
     fn drop(&mut self) {
-        self.flow.granted.close();
+        self.flow.close();
     }
 }
 
@@ -353,5 +373,19 @@ mod tests {
         let (log, readers) = start(1, 1 << 20).unwrap();
         drop(readers);
         assert!(log.append(0, record(b"x"), None).await.is_err());
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn who_waits_for_a_shard_that_goes_is_told() {
+        let (log, readers) = start(2, 1 << 20).unwrap();
+        let (word, read) = tokio::sync::oneshot::channel();
+        let waiting = Some(Waiting::Word(word));
+        log.append(0, record(b"x"), waiting).await.unwrap();
+        assert!(!log.is_idle());
+        drop(readers);
+        let told = tokio::time::timeout(std::time::Duration::from_secs(9), read).await;
+        assert!(matches!(told, Ok(Err(_))), "{told:?}");
+        assert!(log.is_idle(), "nothing is on its way");
+        assert!(log.flow.open_ticket(1, None).is_err());
     }
 }

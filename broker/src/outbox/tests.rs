@@ -131,9 +131,13 @@ fn messages_are_counted_and_what_all_share_is_shared() {
     let push = |outbox: &Outbox| outbox.lock().push_queued(queued(&[0; 10_000], 9));
     assert_eq!((push(&few), push(&few)), (Pushed::Queued, Pushed::Full));
     let mut fitting = 0;
-    while push(&many) == Pushed::Queued {
-        fitting += 1;
-    }
+    let refused = loop {
+        match push(&many) {
+            Pushed::Queued => fitting += 1,
+            refused => break refused,
+        }
+    };
+    assert_eq!(refused, Pushed::Starved, "its own bound is far");
     assert!(
         (1..=2).contains(&fitting),
         "half of what is left for others"

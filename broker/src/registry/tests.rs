@@ -200,3 +200,44 @@ async fn the_store_forgets_a_will_only_behind_its_publication() {
         store.close().await.unwrap();
     }
 }
+
+#[tokio::test]
+async fn of_two_sessions_under_one_key_the_later_one_goes_on_and_the_other_ends() {
+    // The server may end after the key was free for the next one, and before the end of the one
+    // before was recorded.
+    for order in [[1, 2], [2, 1]] {
+        let registry = registry(9, 9);
+        for number in order {
+            let will_at = (number == 1).then_some(2_000);
+            registry.restore(key(1, "x"), away(&session(number), 5, will_at));
+        }
+        assert_eq!((registry.away(), registry.sessions.lock().kept), (1, 1));
+        assert_eq!(registry.next_due(), Some(Timestamp(0)));
+        let Some(Due::End(handle, Some(_))) = registry.take_due(Timestamp(0)) else {
+            panic!("the other one ends, after its will");
+        };
+        assert_eq!(handle.session, 1);
+        assert_eq!(registry.next_due(), Some(Timestamp(5_000)));
+        let mut claim = registry.claim(key(1, "x")).await.unwrap();
+        assert_eq!(claim.take_found().unwrap().handle.session, 2);
+        drop(claim);
+        assert!(registry.take_due(Timestamp(9_000)).is_none());
+        assert_eq!((registry.away(), registry.sessions.lock().kept), (0, 0));
+    }
+}
+
+#[tokio::test]
+async fn of_a_session_that_is_there_no_more_nothing_is_due() {
+    let registry = registry(9, 9);
+    registry.restore(key(1, "x"), away(&session(2), 5, None));
+    {
+        let mut sessions = registry.sessions.lock();
+        sessions.due.insert((Timestamp(1), 1), key(1, "x"));
+        sessions.due.insert((Timestamp(2), 3), key(1, "gone"));
+    }
+    let Some(Due::End(handle, None)) = registry.take_due(Timestamp(5_000)) else {
+        panic!("one is due");
+    };
+    assert_eq!(handle.session, 2);
+    assert!(registry.take_due(Timestamp(5_000)).is_none());
+}

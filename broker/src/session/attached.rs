@@ -1,7 +1,7 @@
 //! A connection's places in the rest of the gate, given back however it ends, and the session
 //! that it serves, which is left to the next connection or ends with this one.
 
-use super::end::End;
+use super::end::{End, NoRoom};
 use super::will::{LastWord, Then, Will};
 use super::{Handle, end_session};
 use crate::door::Admission;
@@ -67,50 +67,60 @@ pub(super) struct Taken {
     pub(super) is_resumed: bool,
     /// What has to be safe before the client hears of it.
     pub(super) mark: Mark,
-    /// False when there is no room for the client's will.
-    pub(super) has_room: bool,
 }
 
 impl Attached {
     /// Takes the places. The session that `claim` has found goes on, unless its client wants a
-    /// new one. A will of its that is due by now or by this was published before.
+    /// new one. A will of its that is due at `now` or by this was published before.
+    ///
+    /// # Errors
+    /// When there is no room for the client's will. A session that would have gone on is left as
+    /// it was, with the will that it had.
     pub(super) fn take(
         context: Arc<Context>,
         guest: Guest,
         mut claim: Option<Claim>,
         admission: Admission,
-    ) -> Taken {
-        let found = claim.as_mut().and_then(Claim::take_found);
-        if let (Some(claim), 0) = (&mut claim, guest.expiry_seconds) {
-            claim.keep_no_more();
-        }
-        let now = context.clock.now();
-        let (mut resumed, mut spared) = (None, 0);
-        if let Some(away) = found {
-            if goes_on(&away, guest.clean, now) {
-                spared = away.will.as_ref().map_or(0, |(_, will)| will.cost());
-                resumed = Some(away.handle);
-            } else {
+        now: Timestamp,
+    ) -> Result<Taken, NoRoom> {
+        let found = claim.as_ref().and_then(Claim::found);
+        let resumed = match found {
+            Some(away) if goes_on(away, guest.clean, now) => {
+                if !makes_room(&away.handle, away.will.as_ref().map(|(_, it)| it), &guest) {
+                    return Err(NoRoom::of(guest.subject));
+                }
+                Some(Arc::clone(&away.handle))
+            }
+            Some(away) => {
                 end_session(&context, &away.handle);
+                None
+            }
+            None => None,
+        };
+        if let Some(claim) = &mut claim {
+            claim.take_found();
+            if guest.expiry_seconds == 0 {
+                claim.keep_no_more();
             }
         }
         let is_resumed = resumed.is_some();
-        let handle = resumed.unwrap_or_else(|| new_session(&context, &guest));
+        let handle = match resumed {
+            Some(handle) => handle,
+            None => {
+                let handle = new_session(&context, &guest);
+                if !makes_room(&handle, None, &guest) {
+                    handle.detach();
+                    return Err(NoRoom::of(guest.subject));
+                }
+                handle
+            }
+        };
         let limits = context.limits.of(guest.subject);
         let in_flight = guest.in_flight.min(limits.in_flight);
         let holds = guest.expiry_seconds != 0;
         // Before the outbox takes QoS 0 packets: shards make them as the client speaks.
         handle.set_terms(guest.version, guest.packet_bytes);
-        let will_cost = guest.will.as_ref().map_or(0, |it| it.cost());
-        let has_room = {
-            let mut queue = handle.outbox.lock();
-            queue.connect(in_flight, holds);
-            queue.hold(|held| {
-                // From here on the connection counts them.
-                held.identifiers = 0;
-                held.will = held.will.saturating_sub(spared) + will_cost;
-            })
-        };
+        handle.outbox.lock().connect(in_flight, holds);
         handle.connect(guest.password_set_at, guest.task);
         context.counters.sessions.one();
         context.counters.open_sessions.one();
@@ -131,18 +141,16 @@ impl Attached {
                 claim,
                 expiry_seconds: guest.expiry_seconds,
                 asked_for_none: guest.asked_for_none,
-                // Whoever is turned away leaves none.
-                will: guest.will.filter(|_| has_room),
+                will: guest.will,
             })),
             alarm: Mutex::new(Timestamp::FOREVER),
             _admission: admission,
         };
-        Taken {
+        Ok(Taken {
             attached,
             is_resumed,
             mark,
-            has_room,
-        }
+        })
     }
 
     /// The client takes leave, and may say anew for how long its session is kept.
@@ -173,6 +181,7 @@ impl Attached {
         self.set_alarm(None);
         let (context, handle) = (&self.context, &self.handle);
         handle.disconnect();
+        context.budget(handle.subject).forget(handle.session);
         let identifiers = handle.received.lock().len() * IDENTIFIER;
         {
             let mut queue = handle.outbox.lock();
@@ -247,6 +256,17 @@ impl Drop for Attached {
             runtime.spawn(async move { last.publish(&context).await });
         }
     }
+}
+
+/// Counts the client's will instead of the one that its session had; false, and nothing changes,
+/// when there is no room for it.
+fn makes_room(handle: &Handle, before: Option<&Box<Will>>, guest: &Guest) -> bool {
+    let cost = |it: Option<&Box<Will>>| it.map_or(0, |it| it.cost());
+    handle.outbox.lock().hold(|held| {
+        // From here on the connection counts them.
+        held.identifiers = 0;
+        held.will = held.will.saturating_sub(cost(before)) + cost(guest.will.as_ref());
+    })
 }
 
 /// True when the client goes on with the session that it left.

@@ -63,6 +63,8 @@ pub(super) struct Connection {
     pub(super) replays: VecDeque<Replay>,
     /// The first of them found no room, when so much had been given back to the budget.
     pub(super) starved: Option<u64>,
+    /// The store was asked to tell when this is safe.
+    pub(super) awaited: Option<Mark>,
     pub(super) me: Me,
     pub(super) patience: Patience,
     /// Messages read since the last turn.
@@ -129,6 +131,7 @@ impl Connection {
             acks: Acks::default(),
             replays: VecDeque::new(),
             starved: None,
+            awaited: None,
             me: Me::default(),
             patience,
             record: RecordWriter::default(),

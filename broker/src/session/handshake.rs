@@ -282,8 +282,10 @@ async fn admit(
         in_flight: request.receive_maximum.get(),
         task: poll_fn(|cx| Poll::Ready(cx.waker().clone())).await,
     };
+    // The instant at which it is decided whether the session goes on, for its will and for itself.
+    let now = context.clock.now();
     if let Some(claim) = &mut claim
-        && let Some(last) = will_due(claim, request.clean, context.clock.now())
+        && let Some(last) = will_due(claim, request.clean, now)
     {
         // Before anything takes its place in the store.
         last.publish(context).await;
@@ -293,12 +295,8 @@ async fn admit(
         attached,
         is_resumed,
         mark,
-        has_room,
-    } = Attached::take(Arc::clone(context), guest, claim, admission);
-    if !has_room {
-        let why = NoRoom::of(subject).to_string();
-        return Err(Refusal::new(Reason::QuotaExceeded, why));
-    }
+    } = Attached::take(Arc::clone(context), guest, claim, admission, now)
+        .map_err(|it| Refusal::new(Reason::QuotaExceeded, it.to_string()))?;
     if !safe(&context.store, mark).await {
         let why = "the server cannot keep sessions at the moment; connect again later";
         return Err(Refusal::new(Reason::ServerUnavailable, why));

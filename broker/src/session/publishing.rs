@@ -111,11 +111,10 @@ impl Unacknowledged {
     pub(super) fn ends(&mut self, count: usize, answered_until: u64) {
         let many = self.answers.len() >= 64;
         match self.answers.back_mut() {
-            // Of many, the last ones are told from each other no more.
-            Some((until, before)) if many => {
-                *until = answered_until;
-                *before += count;
-            }
+            // Of many, the last ones are told from each other no more. They count with the first
+            // of them: with the last, a client that reads all the time would seem to have more
+            // open than it has.
+            Some((_, before)) if many => *before += count,
             _ => self.answers.push_back((answered_until, count)),
         }
     }
@@ -320,6 +319,9 @@ mod tests {
         unacknowledged.left(8);
         assert_eq!(unacknowledged.open, 198);
         assert!(unacknowledged.answers.len() <= 64);
+        // [MQTT-3.3.4-7]: never more than the client can know of.
+        unacknowledged.left(600);
+        assert!(unacknowledged.open <= 50, "{}", unacknowledged.open);
         unacknowledged.left(800);
         assert_eq!(unacknowledged.open, 0);
     }

@@ -47,11 +47,12 @@ impl Connection {
         let (page, next) = retained.matching(&replay.filter, &replay.from, PAGE, now);
         let mut got_on = false;
         for message in &page {
-            if !self.push_retained(message, &replay, now) {
-                // No room: from here, when the client has read what is queued, or others have
-                // given room back.
+            let pushed = self.push_retained(message, &replay, now);
+            if pushed.is_too_much() {
+                // From here, when the client has read what is queued. Only where what all share
+                // is missing, it helps that others give room back.
                 self.replays.push_front(replay);
-                self.starved = Some(given);
+                self.starved = (pushed == Pushed::Starved).then_some(given);
                 return got_on;
             }
             got_on = true;
@@ -64,19 +65,19 @@ impl Connection {
         true
     }
 
-    /// False when there is no room for it now.
-    fn push_retained(&self, message: &RetainedMessage, replay: &Replay, now: Timestamp) -> bool {
+    /// Queues one of them, or leaves it out and counts it as queued.
+    fn push_retained(&self, message: &RetainedMessage, replay: &Replay, now: Timestamp) -> Pushed {
         let own = message.origin == self.handle().session;
         let permit = match ReadRight::of(&self.rights, message.topic()).at(now) {
             Ok(permit) if !(replay.options.no_local && own) => permit,
-            _ => return true,
+            _ => return Pushed::Queued,
         };
         let stored = &message.message;
         let qos = message.qos.min(replay.options.qos);
         let counters = &self.attached.context.counters;
         if Queued::cost(stored) > self.limits().queued_bytes {
             counters.dropped_slow.one();
-            return true;
+            return Pushed::Queued;
         }
         if qos != 0 {
             let queued = Queued {
@@ -87,7 +88,7 @@ impl Connection {
                 permit: Some(permit),
                 share: None,
             };
-            return self.handle().outbox.lock().push_queued(queued) == Pushed::Queued;
+            return self.handle().outbox.lock().push_queued(queued);
         }
         let delivery = Delivery {
             version: self.version,
@@ -103,12 +104,12 @@ impl Connection {
         };
         if delivery.size() > self.packet_bytes {
             counters.dropped_too_large.one();
-            return true;
+            return Pushed::Queued;
         }
         let bounds = Bounds {
             permit,
             expires: stored.expires(),
         };
-        self.handle().outbox.lock().push_message(&delivery, bounds) == Pushed::Queued
+        self.handle().outbox.lock().push_message(&delivery, bounds)
     }
 }

@@ -154,7 +154,7 @@ impl Serving<'_> {
         match pushed {
             Pushed::Queued => Ok(()),
             Pushed::Away => Err(Missed::Away),
-            Pushed::Full => Err(Missed::Full),
+            Pushed::Full | Pushed::Starved => Err(Missed::Full),
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::recipients::Recipient;
 use super::{Shard, Share, Slot, State};
 use crate::message::StoredMessage;
-use crate::outbox::{Bounds, Leaving, Portion, Pushed, Queue, Queued};
+use crate::outbox::{Bounds, Leaving, Portion, Queue, Queued};
 use crate::permit::{ReadPermit, Withheld};
 use crate::record::{Record, Run, origin, runs};
 use crate::retained::Retained;
@@ -245,7 +245,7 @@ impl<'a> Serving<'a> {
         match run.qos.min(recipient.qos) {
             0 if !retain && recipient.ids.is_none() && self.fits(slot) => {
                 let packets = self.packets(slot.version);
-                if queue.push(packets, run.count, bounds) == Pushed::Full {
+                if queue.push(packets, run.count, bounds).is_too_much() {
                     self.deliver_singly(slot, queue, recipient, bounds, tally);
                 }
                 true
@@ -269,7 +269,7 @@ impl<'a> Serving<'a> {
         let count = self.run.count as usize;
         for number in 0..count {
             let queued = self.queued(number, (recipient, permit), qos, None);
-            if queue.push_queued(queued) == Pushed::Full {
+            if queue.push_queued(queued).is_too_much() {
                 tally.slow += (count - number) as u64;
                 return false;
             }
@@ -378,7 +378,7 @@ impl<'a> Serving<'a> {
             let delivery = self.delivery(slot, recipient, 0, payload);
             if delivery.size() > slot.packet_bytes as usize {
                 tally.too_large += 1; // [MQTT-3.1.2-24], [MQTT-3.1.2-25]
-            } else if queue.push_message(&delivery, bounds) == Pushed::Full {
+            } else if queue.push_message(&delivery, bounds).is_too_much() {
                 tally.slow += left;
                 return;
             }
