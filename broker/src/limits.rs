@@ -158,7 +158,16 @@ impl Limits {
     }
 }
 
+/// Filters that one packet may name in any case: clients name all that they know of at once, and
+/// are told of each whether there is room for it.
+const FILTERS: usize = 256;
+
 impl ClientLimits {
+    /// Filters that one packet may name.
+    pub(crate) fn filters(&self) -> usize {
+        self.subscriptions.max(FILTERS)
+    }
+
     /// The usual bounds of a client with a login.
     #[must_use]
     pub fn known() -> Self {

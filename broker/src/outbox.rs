@@ -56,6 +56,8 @@ pub(crate) struct Queue {
     /// What is held for the client besides messages.
     held: Held,
     waker: Option<Waker>,
+    /// What the store was asked to tell of last.
+    awaited: Mark,
     /// True while the connection waits for its socket: more messages are no reason to wake it.
     blocked: bool,
     /// False while the session is kept for a client that is away.
@@ -127,6 +129,7 @@ impl Outbox {
                 taken: 0,
                 held: Held::default(),
                 waker: None,
+                awaited: Mark::default(),
                 blocked: false,
                 connected: true,
                 order: None,
@@ -347,10 +350,13 @@ impl Queue {
         !self.ready.is_empty() || self.line.has_turn()
     }
 
-    /// What has to be safe before the connection has something to take again; `None` when it is
-    /// not that what it waits for.
-    pub(crate) fn waits_for(&self) -> Option<Mark> {
-        self.line.waits_for()
+    /// What has to be safe before the connection has something to take again; the outbox is to be
+    /// woken then. `None` when it is not that what it waits for, or this was said before: however
+    /// often something else wakes the connection, the store is asked once.
+    pub(crate) fn begins_to_wait_for(&mut self) -> Option<Mark> {
+        let mark = self.line.waits_for().filter(|it| *it != self.awaited)?;
+        self.awaited = mark;
+        Some(mark)
     }
 
     /// The order to end, if there is one.

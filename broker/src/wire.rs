@@ -27,7 +27,8 @@ pub(crate) use publish::{
 };
 pub(crate) use reason::Reason;
 pub(crate) use subscribe::{
-    Acknowledgement, Goodbye, Options, SubscribeRequest, UnsubscribeRequest, client_disconnect,
+    Acknowledgement, Goodbye, Options, SubscribeRequest, UnsubscribeRequest, bound_filters,
+    client_disconnect,
 };
 
 /// The protocol that a client speaks.

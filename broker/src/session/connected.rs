@@ -63,8 +63,6 @@ pub(super) struct Connection {
     pub(super) replays: VecDeque<Replay>,
     /// The first of them found no room, when so much had been given back to the budget.
     pub(super) starved: Option<u64>,
-    /// The store was asked to tell when this is safe.
-    pub(super) awaited: Option<Mark>,
     pub(super) me: Me,
     pub(super) patience: Patience,
     /// Messages read since the last turn.
@@ -131,7 +129,6 @@ impl Connection {
             acks: Acks::default(),
             replays: VecDeque::new(),
             starved: None,
-            awaited: None,
             me: Me::default(),
             patience,
             record: RecordWriter::default(),

@@ -5,8 +5,8 @@ use super::end::End;
 use super::socket::read_once;
 use crate::wire::{
     Acknowledgement, Answer, Fault, Frame, PacketKind, Reason, SubscribeRequest,
-    UnsubscribeRequest, Version, acknowledge, client_disconnect, cut, filters_answer_length,
-    ping_response, refuse_publish,
+    UnsubscribeRequest, Version, acknowledge, bound_filters, client_disconnect, cut,
+    filters_answer_length, ping_response, refuse_publish,
 };
 use tanglegate_core::Timestamp;
 
@@ -92,12 +92,14 @@ impl Connection {
                 Ok(())
             }
             PacketKind::Subscribe => {
+                bound_filters(self.version, kind, frame.body, self.limits().filters())?;
                 let request = SubscribeRequest::read(self.version, frame.body)?;
                 self.expect_filters_answer(request.entries.len())?;
                 self.handle_subscribe(request);
                 Ok(())
             }
             PacketKind::Unsubscribe => {
+                bound_filters(self.version, kind, frame.body, self.limits().filters())?;
                 let request = UnsubscribeRequest::read(self.version, frame.body)?;
                 self.expect_filters_answer(request.filters.len())?;
                 self.handle_unsubscribe(&request);

@@ -34,16 +34,12 @@ impl Connection {
             let mut queue = self.handle().outbox.lock();
             queue.set_waker(cx.waker(), blocked);
             woken.other = !blocked && queue.is_ready();
-            queue.waits_for()
+            queue.begins_to_wait_for()
         };
-        // Told once of each: however often something else wakes the session.
-        if waits_for != self.awaited {
-            self.awaited = waits_for;
-            if let Some(mark) = waits_for {
-                let outbox = Arc::clone(&self.handle().outbox);
-                let store = &self.attached.context.store;
-                store.when_safe(mark, move || outbox.wake());
-            }
+        if let Some(mark) = waits_for {
+            let outbox = Arc::clone(&self.handle().outbox);
+            let store = &self.attached.context.store;
+            store.when_safe(mark, move || outbox.wake());
         }
         woken.other |= self.rights_changed() || (!blocked && self.acks.is_ready());
         if let Some(given) = self.starved

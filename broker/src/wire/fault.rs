@@ -33,6 +33,12 @@ pub(crate) enum Fault {
         /// The client's bound in bytes.
         limit: usize,
     },
+    /// More filters in one packet than are looked at.
+    #[error("one packet may name at most {most} filters here; send them in several")]
+    TooManyFilters {
+        /// The bound.
+        most: usize,
+    },
     /// More messages in flight than were announced.
     #[error("more messages in flight than the announced receive maximum")]
     ReceiveMaximum,
@@ -45,6 +51,7 @@ impl Fault {
             Self::Malformed(_) => Reason::MalformedPacket,
             Self::Protocol(_) => Reason::ProtocolError,
             Self::TooLarge { .. } | Self::Unanswerable { .. } => Reason::PacketTooLarge,
+            Self::TooManyFilters { .. } => Reason::QuotaExceeded,
             Self::TopicName(_) => Reason::TopicNameInvalid,
             Self::TopicAlias(_) => Reason::TopicAliasInvalid,
             Self::ReceiveMaximum => Reason::ReceiveMaximumExceeded,

@@ -88,12 +88,14 @@ pub(crate) fn packet_length(bytes: &[u8]) -> Option<usize> {
     Some(header + length)
 }
 
-/// Length of the fixed header, and of what follows it.
+/// Length of the fixed header, and of what follows it. Where that is said in more bytes than it
+/// takes it is no length, in 3.1.1 neither ([MQTT-1.5.5-1]).
 pub(super) fn header(bytes: &[u8]) -> Result<Option<(usize, usize)>, Fault> {
     let mut length = 0;
     for (index, byte) in bytes.iter().skip(1).take(4).enumerate() {
         length |= usize::from(byte & 0x7F) << (7 * index);
         if byte & 0x80 == 0 {
+            is_short(index, *byte)?;
             return Ok(Some((index + 2, length)));
         }
     }
@@ -168,6 +170,14 @@ pub(super) fn text(bytes: &[u8]) -> Result<&str, Fault> {
     Ok(text)
 }
 
+/// The last byte of a length, at `index`, says something ([MQTT-1.5.5-1]).
+fn is_short(index: usize, last: u8) -> Result<(), Fault> {
+    if index > 0 && last == 0 {
+        return Err(Fault::Malformed("a length takes more bytes than it has to"));
+    }
+    Ok(())
+}
+
 /// Takes a variable byte integer off the front.
 pub(super) fn take_length(bytes: &mut &[u8]) -> Result<usize, Fault> {
     let mut length = 0;
@@ -178,6 +188,7 @@ pub(super) fn take_length(bytes: &mut &[u8]) -> Result<usize, Fault> {
         *bytes = rest;
         length |= usize::from(byte & 0x7F) << (7 * index);
         if byte & 0x80 == 0 {
+            is_short(index, *byte)?;
             return Ok(length);
         }
     }
@@ -207,6 +218,22 @@ mod tests {
             assert_eq!(take_length(&mut &bytes[..]), Ok(length));
         }
         assert!(take_length(&mut &[0x80, 0x80, 0x80, 0x80, 1][..]).is_err());
+    }
+
+    #[test]
+    fn lengths_that_take_more_bytes_than_they_have_to_are_refused() {
+        // [MQTT-1.5.5-1]
+        for bytes in [
+            &[0x80, 0][..],
+            &[0x85, 0],
+            &[0x80, 0x80, 0],
+            &[0xFF, 0xFF, 0x80, 0],
+        ] {
+            assert!(take_length(&mut &*bytes).is_err(), "{bytes:?}");
+            let packet = [&[0x30][..], bytes, &[0; 20]].concat();
+            assert!(cut(&packet, 1 << 20).is_err(), "{bytes:?}");
+        }
+        assert_eq!(take_length(&mut &[0x80, 1][..]), Ok(128));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! SUBSCRIBE and UNSUBSCRIBE (MQTT 5.0 §3.8, §3.10), and the identifiers and endings that a
 //! client sends.
 
+use super::frame::{take_binary, take_length};
 use super::publish::take_packet_id;
 use super::{Fault, PacketKind, Version};
 use mqtt_protocol_core::mqtt::packet::{
@@ -136,6 +137,36 @@ fn entry(entry: &SubEntry) -> (String, Options) {
         retain_handling: options.rh() as u8,
     };
     (entry.topic_filter().to_owned(), read)
+}
+
+/// Refuses a SUBSCRIBE or UNSUBSCRIBE that names more than `most` filters, before anything is made
+/// of them: short ones take much less in the packet than here.
+///
+/// # Errors
+/// When there are more, or the body is malformed up to there.
+pub(crate) fn bound_filters(
+    version: Version,
+    kind: PacketKind,
+    body: &[u8],
+    most: usize,
+) -> Result<(), Fault> {
+    const ENDS: Fault = Fault::Malformed("the packet ends too early");
+    let mut rest = body.get(2..).ok_or(ENDS)?;
+    if version == Version::V5 {
+        let properties = take_length(&mut rest)?;
+        rest = rest.get(properties..).ok_or(ENDS)?;
+    }
+    let options = usize::from(kind == PacketKind::Subscribe);
+    let mut filters = 0;
+    while !rest.is_empty() {
+        filters += 1;
+        if filters > most {
+            return Err(Fault::TooManyFilters { most });
+        }
+        take_binary(&mut rest)?;
+        rest = rest.get(options..).ok_or(ENDS)?;
+    }
+    Ok(())
 }
 
 /// True of a shared subscription's filter (MQTT 5.0 §4.8.2).
@@ -277,6 +308,29 @@ mod tests {
         }
         for bits in [0b0000_0100, 0b0000_1000, 0b0001_0000, 3] {
             assert!(SubscribeRequest::read(Version::V311, &[0, 9, 0, 1, b'a', bits]).is_err());
+        }
+    }
+
+    #[test]
+    fn filters_are_counted_before_they_are_read() {
+        let (subscribe, unsubscribe) = (PacketKind::Subscribe, PacketKind::Unsubscribe);
+        for (version, kind, filter) in [
+            (Version::V311, subscribe, &[0, 1, b'a', 0][..]),
+            (Version::V5, subscribe, &[0, 1, b'a', 0]),
+            (Version::V311, unsubscribe, &[0, 1, b'a']),
+            (Version::V5, unsubscribe, &[0, 1, b'a']),
+        ] {
+            let start: &[u8] = match version {
+                Version::V311 => &[0, 9],
+                Version::V5 => &[0, 9, 2, 0x0B, 5],
+            };
+            let body = |count| [start, &filter.repeat(count)].concat();
+            let bound = |body: &[u8]| bound_filters(version, kind, body, 3);
+            assert_eq!(bound(&body(3)), Ok(()));
+            let refused = Err(Fault::TooManyFilters { most: 3 });
+            assert_eq!(bound(&body(4)), refused);
+            assert_eq!(bound(&body(200_000)), refused);
+            assert!(bound(&body(3)[..body(3).len() - 1]).is_err());
         }
     }
 

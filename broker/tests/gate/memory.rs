@@ -386,3 +386,48 @@ async fn what_was_promised_before_a_restart_is_kept_also_beyond_a_bound_that_was
     stage.until("held", |it| it.known_bytes > 0).await;
     assert_eq!(stage.statistics().cut_for_room_sessions, 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_without_room_for_its_will_leaves_its_session_and_the_will_in_it_as_they_were() {
+    let narrow = Limits {
+        known_bytes: 64 << 10,
+        ..limits()
+    };
+    let mut stage = Stage::with(narrow).await;
+    stage.give_everyone("#", Access::ReadWrite);
+    stage.register("ana");
+    let mut reader = connect(5, "reader").open(&stage).await;
+    reader.subscribe("status", 0).await;
+    let ana = connect(5, "x").login("ana").kept(1_000);
+    let first = ana.clone().delayed_will("status", "first", 50);
+    drop(first.open(&stage).await);
+    stage.until("away", |it| it.away_sessions == 1).await;
+    let held = stage.statistics().known_bytes;
+    let second = ana.clone().delayed_will("status", &"2".repeat(50_000), 50);
+    for _ in 0..2 {
+        let (_, answer) = second.try_open(&stage).await;
+        assert_eq!(answer.body[..2], [0, 0x97], "{answer:?}");
+        stage.until("away again", |it| it.away_sessions == 1).await;
+        assert_eq!(stage.statistics().known_bytes, held);
+    }
+    stage.hand.advance_to(crate::stage::after(60_000));
+    assert_eq!(reader.payload().await, "first");
+    drop(ana.resume(&stage).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_packet_with_more_filters_than_are_looked_at_is_refused() {
+    let stage = stage().await;
+    for version in [4, 5] {
+        let properties: &[u8] = if version == 5 { &[0] } else { &[] };
+        let filters = [0, 1, b'a', 0].repeat(10_000);
+        let subscribe = packet(0x82, &[&[0, 9], properties, &filters].concat());
+        let mut client = connect(version, "x").open(&stage).await;
+        client.send(&subscribe).await;
+        match version {
+            5 => drop(client.is_dismissed(0x97).await),
+            _ => client.is_closed().await,
+        }
+    }
+    assert_eq!(stage.statistics().open_subscriptions, 0);
+}
