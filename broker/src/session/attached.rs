@@ -86,7 +86,11 @@ impl Attached {
         let found = claim.as_ref().and_then(Claim::found);
         let resumed = match found {
             Some(away) if goes_on(away, guest.clean, now) => {
-                if !makes_room(&away.handle, away.will.as_ref().map(|(_, it)| it), &guest) {
+                if !makes_room(
+                    &away.handle,
+                    away.will.as_ref().map(|(_, it)| &**it),
+                    &guest,
+                ) {
                     return Err(NoRoom::of(guest.subject));
                 }
                 Some(Arc::clone(&away.handle))
@@ -260,12 +264,12 @@ impl Drop for Attached {
 
 /// Counts the client's will instead of the one that its session had; false, and nothing changes,
 /// when there is no room for it.
-fn makes_room(handle: &Handle, before: Option<&Box<Will>>, guest: &Guest) -> bool {
-    let cost = |it: Option<&Box<Will>>| it.map_or(0, |it| it.cost());
+fn makes_room(handle: &Handle, before: Option<&Will>, guest: &Guest) -> bool {
+    let cost = |it: Option<&Will>| it.map_or(0, Will::cost);
     handle.outbox.lock().hold(|held| {
         // From here on the connection counts them.
         held.identifiers = 0;
-        held.will = held.will.saturating_sub(cost(before)) + cost(guest.will.as_ref());
+        held.will = held.will.saturating_sub(cost(before)) + cost(guest.will.as_deref());
     })
 }
 
