@@ -7,6 +7,7 @@ use crate::postgres::{self, PostgresError, PrivatePostgres};
 use crate::serve::data_dir;
 use sqlx::Row;
 use sqlx::postgres::PgConnectOptions;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::str::FromStr;
 use tanglegate_core::{Event, Position, Stream, SubscriberId, VerifierKey};
@@ -139,6 +140,19 @@ impl Archive {
             .fetch_optional(self.log.connection())
             .await?;
         Ok(row.map(|it| it.try_get(0)).transpose()?.flatten())
+    }
+
+    /// The names of all logins that have one, by their opaque identities.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn names(&mut self) -> Result<BTreeMap<String, String>, EventLogError> {
+        let query = "select subscriber, username from projection.subscriber \
+             where username is not null";
+        let rows: Vec<(String, String)> = sqlx::query_as(query)
+            .fetch_all(self.log.connection())
+            .await?;
+        Ok(rows.into_iter().collect())
     }
 
     /// The public key that signs tree heads now, as the log adopted it.

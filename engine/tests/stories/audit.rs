@@ -243,6 +243,8 @@ fn ana_asks_why_and_the_operator_where_the_money_is() {
         rights.into_iter().find(|it| it["who"] == **ana)
     };
     assert_eq!(lease("now").unwrap()["in_force"], true);
+    let said = audited.yes(&["state"]);
+    assert!(said.contains("\nana "), "people read names: {said}");
     assert_eq!(lease(&before), None);
 }
 
@@ -332,7 +334,13 @@ fn a_stranger_is_convinced_without_trusting_us() {
     let proof = ["check", path(&proof), "--key", key];
     assert!(audited.yes(&proof).starts_with("it holds: event "));
     let changed = audited.keep("changed.json", &changed);
-    assert!(!audited.answer(&["check", path(&changed), "--key", key]).1);
+    let changed = ["check", path(&changed), "--key", key];
+    assert!(!audited.answer(&changed).1);
+    let (right, wrong) = (audited.json(&proof), audited.json(&changed));
+    assert_eq!(
+        (&right["holds"], &wrong["holds"]),
+        (&true.into(), &false.into())
+    );
 
     // A new key, signed in by the last one.
     let fresh = audited.yes(&["rotate-key"]).trim().to_owned();
@@ -377,18 +385,31 @@ fn an_auditor_needs_the_readers_role_and_nothing_else() {
     let url = format!("postgres://auditor:x@{place}");
     // Without the engine's data folder, as on any other machine.
     let elsewhere = audited.file("auditor");
-    let ask = |arguments: &[&str]| {
+    let run = |arguments: &[&str]| {
         let mut command = crate::shop::program();
         command.env("DATABASE_URL", &url);
         command.args(["--data-dir", path(&elsewhere), "audit"]);
-        told_by(arguments, finish(command.args(arguments), ""))
+        finish(command.args(arguments), "")
     };
+    let ask = |arguments: &[&str]| told_by(arguments, run(arguments));
     everything_holds(ask, audited.granted, &["--user=ana"]);
     let file = audited.file("auditor.jsonl");
     assert!(ask(&["export", path(&file)]).1);
     assert!(ask(&["verify", path(&file), "--key", &audited.key]).1);
     assert!(ask(&["payment", &audited.digest]).1);
     assert!(!elsewhere.exists(), "an audit writes nothing");
+
+    // The head at home is of another log: that is a mistake of the asking person, and no damage.
+    let keys = elsewhere.join("keys");
+    fs::create_dir_all(&keys).unwrap();
+    let head = audited.shop.data().join("keys/log.head");
+    let head = fs::read_to_string(head).unwrap();
+    let head = head.replace("log.example.org", "log.example.net");
+    fs::write(keys.join("log.head"), head).unwrap();
+    let said = run(&["verify"]);
+    let mistaken = said.err.contains("log.example.net") && said.err.contains("--data-dir");
+    assert!(said.code == Some(2) && mistaken, "{said:?}");
+
     for forbidden in [
         "delete from event_log.event",
         "insert into event_log.tree_head values (1, 'x', now())",

@@ -90,6 +90,9 @@ pub(in crate::cli) struct Check {
     /// The log's public key: name+id+base64
     #[arg(long)]
     key: HeadVerifier,
+    /// The answer as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 impl Check {
@@ -98,23 +101,26 @@ impl Check {
             .with_context(|| format!("cannot read {}", self.file.display()))?;
         let proof: Proof = serde_json::from_str(&text)
             .with_context(|| format!("{} is not a proof", self.file.display()))?;
-        match proof.check(&self.key) {
+        let checked = proof.check(&self.key);
+        let why = checked.as_ref().err().map(ToString::to_string);
+        let answer = serde_json::json!({"holds": checked.is_ok(), "why_not": why});
+        show(&answer, self.json, || match &checked {
             Ok(()) => {
-                let what = match &proof {
-                    Proof::Inclusion { position, .. } => {
-                        format!("event {position} stands in the log")
-                    }
-                    Proof::Consistency { smaller, size, .. } => {
-                        format!("the log of {size} events begins with that of {smaller}")
-                    }
-                };
-                println!("it holds: {what}, as signed with {}", self.key);
-                Ok(true)
+                let key = &self.key;
+                format!("it holds: {}, as signed with {key}\n", proved(&proof))
             }
-            Err(error) => {
-                println!("NOT PROVED: {error}");
-                Ok(false)
-            }
+            Err(error) => format!("NOT PROVED: {error}\n"),
+        })?;
+        Ok(checked.is_ok())
+    }
+}
+
+/// What a proof says, in words.
+fn proved(proof: &Proof) -> String {
+    match proof {
+        Proof::Inclusion { position, .. } => format!("event {position} stands in the log"),
+        Proof::Consistency { smaller, size, .. } => {
+            format!("the log of {size} events begins with that of {smaller}")
         }
     }
 }

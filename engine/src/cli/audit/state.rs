@@ -4,6 +4,8 @@ use super::super::table;
 use super::{now, show};
 use crate::audit::{Archive, Comparison, When};
 use clap::{Args, ValueEnum};
+use serde_json::Value;
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 #[derive(Args)]
@@ -78,7 +80,11 @@ impl State {
         let moment = archive.moment(self.at, now()).await?;
         let folded = archive.fold(moment.position, super::progress).await?;
         let state = folded.state(moment.at);
-        let (rows, columns): (_, &[&str]) = match self.table {
+        if self.json {
+            show(&state, true, String::new)?;
+            return Ok(true);
+        }
+        let (mut rows, columns): (_, &[&str]) = match self.table {
             Which::Access => (
                 serde_json::to_value(&state.access)?,
                 &[
@@ -98,12 +104,22 @@ impl State {
                 &["offer", "filter", "price", "period_ms", "on_sale"],
             ),
         };
-        if self.json {
-            show(&state, true, String::new)?;
-        } else {
-            println!("as of {}, after event {}", state.at, state.position);
-            table::print(&rows, columns, false)?;
-        }
+        call_by_name(&mut rows, &archive.names().await?);
+        println!("as of {}, after event {}", state.at, state.position);
+        table::print(&rows, columns, false)?;
         Ok(true)
+    }
+}
+
+/// People know each other by the names that they have now; who has none keeps his identity.
+fn call_by_name(rows: &mut Value, names: &BTreeMap<String, String>) {
+    let cells = rows.as_array_mut().into_iter().flatten();
+    for row in cells.filter_map(Value::as_object_mut) {
+        for column in ["who", "subscriber", "detail"] {
+            let name = row.get(column).and_then(Value::as_str);
+            if let Some(name) = name.and_then(|it| names.get(it)) {
+                row.insert(column.to_owned(), Value::from(name.as_str()));
+            }
+        }
     }
 }

@@ -4,11 +4,11 @@ use super::show;
 use crate::audit::{Archive, FileError, Finding, Verifier, VerifyError, Whole, verify_file};
 use crate::heads::KeyFolder;
 use crate::serve::data_dir;
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::Args;
 use std::fmt::Write;
 use std::path::PathBuf;
-use tanglegate_crypto::{HeadVerifier, SignedHead};
+use tanglegate_crypto::{HeadVerifier, Origin, SignedHead};
 
 #[derive(Args)]
 pub(in crate::cli) struct Verify {
@@ -52,9 +52,20 @@ impl Verify {
             None => {
                 let config = common.config()?;
                 // What this machine's engine signed last stands in no database.
-                outside.extend(KeyFolder::of(&data_dir(&config)?).head()?);
-                let verifier = Verifier::new(self.key.clone(), outside);
+                let folder = data_dir(&config)?;
+                let here = KeyFolder::of(&folder).head()?;
                 let mut archive = Archive::open(&config).await?;
+                if let Some(other) = other_log(&mut archive, here.as_ref()).await {
+                    let here = here.map(|it| it.head.origin.to_string());
+                    bail!(
+                        "the database holds log {other}, and the engine of {} signed log {}: name \
+                         the data folder of the right one with --data-dir, or an empty one",
+                        folder.display(),
+                        here.unwrap_or_default()
+                    );
+                }
+                outside.extend(here);
+                let verifier = Verifier::new(self.key.clone(), outside);
                 let found = archive.verify(verifier, super::progress).await;
                 archive.close().await;
                 match found {
@@ -82,6 +93,14 @@ impl Verify {
             }
         }
     }
+}
+
+/// The name of the log, when it is another one than that of the head. What cannot be read is for
+/// the verification to find.
+async fn other_log(archive: &mut Archive, head: Option<&SignedHead>) -> Option<Origin> {
+    let key = archive.head_key().await.ok()??;
+    let key: HeadVerifier = key.0.parse().ok()?;
+    (head?.head.origin != *key.origin()).then(|| key.origin().clone())
 }
 
 fn words(whole: &Whole, trusted: bool) -> String {
