@@ -2,10 +2,11 @@
 //! (`docs/AUDIT.md`, "The file").
 
 use super::Archive;
+use super::anchors::{Anchors, KeptAnchor};
 use super::history::decoded;
 use super::verify::{Finding, Verifier, Whole};
 use super::walk::{Batch, Behind, check};
-use crate::event_log::{EventLogError, StoredEvent};
+use crate::event_log::{EventLogError, StoredEvent, Vault, decode};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -400,6 +401,32 @@ impl Output {
             .and_then(|it| it.sync_all())
             .map_err(|source| FileError::Io { path, source })
     }
+}
+
+/// The anchors that a file names, unchecked. What cannot be read is left to [`verify_file`].
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn anchors_of_file(path: &Path) -> Result<Vec<KeptAnchor>, FileError> {
+    let file = File::open(path).map_err(|source| FileError::Io {
+        path: path.to_owned(),
+        source,
+    })?;
+    let (mut input, mut anchors) = (Input::of(path, &file), Anchors::default());
+    input.title()?;
+    while let Some(line) = input.next()? {
+        let Some(Line::Event(event)) = Line::parse(&line) else {
+            continue;
+        };
+        if let Ok(owned) = Owned::of(&event) {
+            let row = owned.stored(&event);
+            let read = decode(row.kind, row.schema_version, row.body, &Vault::default());
+            if let Ok(event) = read {
+                anchors.add(row.position, row.recorded_at, &event);
+            }
+        }
+    }
+    Ok(anchors.kept)
 }
 
 /// Checks a file, offline.

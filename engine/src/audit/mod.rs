@@ -2,6 +2,7 @@
 //! here writes; the reader's role is enough, against a running engine's database, a copy or a
 //! standby.
 
+mod anchors;
 mod archive;
 mod explain;
 mod file;
@@ -16,9 +17,10 @@ mod verify;
 mod walk;
 mod when;
 
+pub use anchors::{KeptAnchor, look_up};
 pub use archive::{Archive, ArchiveError};
 pub use explain::{Explanation, Link, Question, Verdict, Wanted, explain};
-pub use file::{Exported, FileError, verify_file};
+pub use file::{Exported, FileError, anchors_of_file, verify_file};
 pub use fold::{Compared, Comparison, Folded};
 pub use money::{Account, MoneyReport, money};
 pub use payment::{Life, life_of};

@@ -3,7 +3,7 @@
 
 use crate::event_log::{BodyError, StoredEvent, Vault, decode};
 use std::collections::BTreeMap;
-use tanglegate_core::{Event, Timestamp};
+use tanglegate_core::{Digest, Event, Timestamp};
 use tanglegate_crypto::{Frontier, Hash, HeadError, HeadVerifier, SignedHead};
 
 /// The first thing that does not fit.
@@ -119,6 +119,48 @@ pub enum Finding {
         /// What there is.
         events: u64,
     },
+    /// A root on the ledger is not that of the events.
+    #[error(
+        "the tree head of {size} events that stands on the ledger in transaction {transaction} has \
+         another root than the events that stand here"
+    )]
+    AnchorRoot {
+        /// Its number of events.
+        size: u64,
+        /// The transaction.
+        transaction: Digest,
+    },
+    /// What is on the ledger covers events that are gone.
+    #[error(
+        "the tree head in transaction {transaction} on the ledger covers {size} events, and only \
+         {events} stand here: the last ones were removed, or this is an older copy of the log"
+    )]
+    AnchorTruncated {
+        /// Its number of events.
+        size: u64,
+        /// What there is.
+        events: u64,
+        /// The transaction.
+        transaction: Digest,
+    },
+    /// The ledger says something else than the log.
+    #[error(
+        "event {position} says that transaction {transaction} carries the tree head of {size} \
+         events; on the ledger it carries one of {said} events, another root or another log's"
+    )]
+    AnchorDiffers {
+        /// The event.
+        position: u64,
+        /// What it says.
+        size: u64,
+        /// The transaction.
+        transaction: Digest,
+        /// What the ledger says.
+        said: u64,
+    },
+    /// The ledger knows of none.
+    #[error("transaction {0} should carry a tree head of this log: {1}")]
+    AnchorMissing(Digest, String),
     /// A head that nobody could have signed.
     #[error("there is a tree head of {size} events, and no key had been adopted by then")]
     NoKey {
@@ -146,6 +188,8 @@ pub struct Whole {
     pub heads: u64,
     /// Heads from elsewhere among them.
     pub outside_heads: u64,
+    /// Tree heads on the ledger whose roots were checked.
+    pub anchors: u64,
     /// The size of the last head; what follows it is protected by no signature yet.
     pub signed: u64,
     /// The root over all events, in hexadecimal.
@@ -196,6 +240,8 @@ pub struct Verifier {
     trusted_signs: bool,
     /// Heads that are known from elsewhere, by size.
     outside: BTreeMap<u64, Vec<SignedHead>>,
+    /// Roots that stand on the ledger, by size.
+    anchors: BTreeMap<u64, Vec<(Hash, Digest)>>,
     vault: Vault,
     whole: Whole,
 }
@@ -217,9 +263,20 @@ impl Verifier {
             trusted,
             trusted_signs: false,
             outside: by_size,
+            anchors: BTreeMap::new(),
             vault: Vault::default(),
             whole: Whole::default(),
         }
+    }
+
+    /// The events are to give this root, which stands on the ledger.
+    #[must_use]
+    pub fn anchored(mut self, (size, root, transaction): (u64, Hash, Digest)) -> Self {
+        self.anchors
+            .entry(size)
+            .or_default()
+            .push((root, transaction));
+        self
     }
 
     /// How many events have passed by.
@@ -302,6 +359,14 @@ impl Verifier {
             self.check(&head)?;
             self.whole.outside_heads += 1;
         }
+        let size = self.frontier.size();
+        let anchored = self.anchors.remove(&size);
+        for (root, transaction) in anchored.into_iter().flatten() {
+            if self.frontier.root() != root {
+                return Err(Finding::AnchorRoot { size, transaction });
+            }
+            self.whole.anchors += 1;
+        }
         Ok(())
     }
 
@@ -371,6 +436,16 @@ impl Verifier {
         let events = self.frontier.size();
         if let Some(size) = self.outside.keys().next().copied() {
             return Err(Finding::Truncated { size, events });
+        }
+        if let Some((size, anchors)) = self.anchors.iter().next()
+            && let Some((_, transaction)) = anchors.first()
+        {
+            let (size, transaction) = (*size, *transaction);
+            return Err(Finding::AnchorTruncated {
+                size,
+                events,
+                transaction,
+            });
         }
         if let Some(trusted) = self.trusted
             && !self.trusted_signs

@@ -3,6 +3,7 @@
 use super::Archive;
 use super::verify::{Finding, Verifier, Whole};
 use crate::event_log::{CHUNK, EventLogError, each_row_or};
+use crate::ledger::NodeError;
 use bytes::Bytes;
 use futures_util::TryStreamExt;
 use sqlx::Row;
@@ -25,6 +26,9 @@ pub enum VerifyError {
     /// It could not be read.
     #[error(transparent)]
     Log(#[from] EventLogError),
+    /// The ledger could not be asked.
+    #[error("the anchors cannot be looked up: {0}")]
+    Node(#[from] NodeError),
 }
 
 /// A commit as it is recorded.

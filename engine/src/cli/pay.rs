@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tanglegate_core::{Address, Nanos, OfferId, Username};
 
-const NODE: &str = "http://127.0.0.1:9000";
+pub(super) const NODE: &str = "http://127.0.0.1:9000";
 
 #[derive(clap::Args)]
 pub(super) struct Pay {

@@ -10,8 +10,8 @@ mod wire;
 pub use client::{Control, ControlError};
 pub use server::{ControlServer, Desk, Status};
 pub use wire::{
-    EventLine, HeadAnswer, LeaseRequest, OfferRequest, Outcome, PasswordAnswer, RightLine,
-    RuleRequest, Secret, SubscriberRequest, UsernameRequest, WhyAnswer, WhyRequest,
+    AnchorRequest, EventLine, HeadAnswer, LeaseRequest, OfferRequest, Outcome, PasswordAnswer,
+    RightLine, RuleRequest, Secret, SubscriberRequest, UsernameRequest, WhyAnswer, WhyRequest,
 };
 
 use std::path::{Path, PathBuf};

@@ -3,8 +3,8 @@
 use super::tables::Tables;
 use super::why::why;
 use super::wire::{
-    HeadAnswer, LeaseRequest, OfferRequest, Outcome, PasswordAnswer, RuleRequest, Secret,
-    SubscriberRequest, UsernameRequest,
+    AnchorRequest, HeadAnswer, LeaseRequest, OfferRequest, Outcome, PasswordAnswer, RuleRequest,
+    Secret, SubscriberRequest, UsernameRequest,
 };
 use crate::event_log::Origin;
 use crate::heads::{Heads, SignerError};
@@ -24,8 +24,8 @@ use std::time::Duration;
 use tanglegate_broker::Inquiry;
 use tanglegate_broker::login::{Cost, make_verifier};
 use tanglegate_core::{
-    Access, Address, Audience, Command, IdempotencyKey, Nanos, Offer, OfferId, PasswordVerifier,
-    Rule, RuleId, SubscriberId, Tariff, Timestamp, TopicFilter, Username,
+    Access, Address, Audience, Command, Digest, IdempotencyKey, Nanos, Offer, OfferId,
+    PasswordVerifier, Rule, RuleId, SubscriberId, Tariff, Timestamp, TopicFilter, Username,
 };
 use tokio::net::UnixListener;
 use tokio::sync::oneshot;
@@ -145,6 +145,7 @@ fn router(desk: Desk) -> Router {
         .route("/v1/events", get(events))
         .route("/v1/log/head", get(head))
         .route("/v1/log/key", post(rotate_key))
+        .route("/v1/log/anchors", post(record_anchor))
         .layer(DefaultBodyLimit::max(16 << 10))
         .with_state(desk)
 }
@@ -201,7 +202,11 @@ impl Desk {
                     )
                 })?,
         };
-        let key = Some(IdempotencyKey::Person(key.into_bytes()));
+        self.submit_once(key.into_bytes(), command).await
+    }
+
+    async fn submit_once(&self, key: [u8; 16], command: Command) -> Result<Outcome, Fault> {
+        let key = Some(IdempotencyKey::Person(key));
         let submitted = self.writer.submit(Origin::Operator, key, command);
         let recording = tokio::time::timeout(PATIENCE, submitted).await.map_err(|_| {
             let text = "the database is away, so this is not recorded yet, but it may still be: \
@@ -484,6 +489,31 @@ async fn rotate_key(State(desk): State<Desk>) -> Answered<HeadAnswer> {
         note: heads.latest(),
         key: Some(key.to_string()),
     }))
+}
+
+/// A transaction is recorded once, whoever tells of it: its digest is the idempotency key.
+async fn record_anchor(State(desk): State<Desk>, asked: Asked<AnchorRequest>) -> Answered<Outcome> {
+    let Json(AnchorRequest {
+        size,
+        root,
+        transaction,
+    }) = asked?;
+    let transaction = Digest::parse(&transaction).map_err(bad)?;
+    let known = desk.tables.signed_root(size).await?;
+    let root = known.filter(|it| hex::encode(it) == root).ok_or_else(|| {
+        bad(format!(
+            "this log has signed no tree head of {size} events with root {root}: is the anchor \
+             that of another log?"
+        ))
+    })?;
+    let mut key = [0; 16];
+    key.copy_from_slice(&transaction.0[..16]);
+    let command = Command::RecordAnchor {
+        size,
+        root,
+        transaction,
+    };
+    desk.submit_once(key, command).await.map(Json)
 }
 
 fn json_text(text: String) -> Response {

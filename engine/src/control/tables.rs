@@ -100,6 +100,17 @@ impl Tables {
         Ok(found.and_then(|it| SubscriberId::parse(&it).ok()))
     }
 
+    /// The root of the signed tree head of so many events; `None` where none was signed.
+    pub(super) async fn signed_root(&self, size: u64) -> Result<Option<[u8; 32]>, sqlx::Error> {
+        let note: Option<String> =
+            sqlx::query_scalar("select note from event_log.tree_head where size = $1")
+                .bind(i64::try_from(size).unwrap_or(i64::MAX))
+                .fetch_optional(&self.pool)
+                .await?;
+        let head = note.and_then(|it| tanglegate_crypto::SignedHead::parse(&it).ok());
+        Ok(head.map(|it| it.head.root))
+    }
+
     /// Events after a position, oldest first. Personal data stays sealed.
     pub(super) async fn events(
         &self,

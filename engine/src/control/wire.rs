@@ -114,6 +114,17 @@ pub struct HeadAnswer {
     pub key: Option<String>,
 }
 
+/// A tree head that stands on the ledger.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct AnchorRequest {
+    /// How many events it covers.
+    pub size: u64,
+    /// Its root, 64 hexadecimal digits.
+    pub root: String,
+    /// The transaction that carries it, base58.
+    pub transaction: String,
+}
+
 /// A question about what the gate would say.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -6,8 +6,10 @@
 //!
 //! - [`Follower`] is the loop that hands over [`Confirmation`](tanglegate_core::Confirmation)s,
 //! - [`Node`] speaks JSON-RPC,
-//! - [`memo`] is the form in which a buyer says what he pays for.
+//! - [`memo`] is the form in which a buyer says what he pays for,
+//! - [`Anchor`] is a tree head of the log that stands there.
 
+mod anchor;
 mod backoff;
 mod follow;
 pub mod memo;
@@ -17,6 +19,7 @@ mod scan;
 mod transaction;
 mod wire;
 
+pub use anchor::{Anchor, AnchorError, Anchored, anchored};
 pub use backoff::Backoff;
 pub use follow::{FollowError, FollowSettings, FollowState, FollowStatus, Follower};
 pub use node::{Node, NodeError, NodeLimits};

@@ -51,6 +51,7 @@ pub(super) struct Coin {
 pub(super) struct Order<'a> {
     pub(super) sender: Address,
     pub(super) recipient: Address,
+    /// Zero for a transaction that pays nobody and only carries its memo.
     pub(super) amount: Nanos,
     /// Empty for a payment without memo.
     pub(super) memo: &'a [u8],
@@ -66,7 +67,7 @@ pub struct SignedPayment {
 }
 
 impl Order<'_> {
-    /// The unsigned transaction: split the amount off the gas coin, transfer it, and carry the
+    /// The unsigned transaction: where there is an amount, split the amount off the gas coin, transfer it, and carry the
     /// memo as a `vector<u8>` that nothing uses.
     pub(super) fn transaction(
         &self,
@@ -77,18 +78,21 @@ impl Order<'_> {
         if self.memo.len() > MAX_MEMO_BYTES {
             return Err(PaymentError::MemoTooLong(self.memo.len()));
         }
-        let mut inputs = vec![Input::pure(&self.amount.0), Input::pure(&self.recipient.0)];
-        let mut commands = vec![
-            Command::new_split_coins(Argument::Gas, vec![Argument::Input(0)]),
-            Command::new_transfer_objects(vec![Argument::NestedResult(0, 0)], Argument::Input(1)),
-        ];
+        let (mut inputs, mut commands) = (Vec::new(), Vec::new());
+        if self.amount > Nanos::ZERO {
+            inputs = vec![Input::pure(&self.amount.0), Input::pure(&self.recipient.0)];
+            let split = Command::new_split_coins(Argument::Gas, vec![Argument::Input(0)]);
+            let coin = vec![Argument::NestedResult(0, 0)];
+            commands = vec![
+                split,
+                Command::new_transfer_objects(coin, Argument::Input(1)),
+            ];
+        }
         if !self.memo.is_empty() {
+            let memo = Argument::Input(if inputs.is_empty() { 0 } else { 2 });
             inputs.push(Input::pure(&self.memo));
             let bytes = TypeTag::Vector(Box::new(TypeTag::U8));
-            commands.push(Command::new_make_move_vector(
-                Some(bytes),
-                vec![Argument::Input(2)],
-            ));
+            commands.push(Command::new_make_move_vector(Some(bytes), vec![memo]));
         }
         let sender = iota_sdk_types::Address::new(self.sender.0);
         Ok(Transaction::V1(TransactionV1 {

@@ -178,6 +178,18 @@ impl Wallet {
         self.submit(&payment, progress).await
     }
 
+    /// Puts a memo on the ledger and waits until it is final. Nobody is paid: it costs the gas.
+    ///
+    /// # Errors
+    /// As for [`Self::pay`].
+    pub async fn note(
+        &self,
+        memo: &[u8],
+        progress: impl FnMut(Progress),
+    ) -> Result<Receipt, WalletError> {
+        self.pay(self.address(), Nanos::ZERO, memo, progress).await
+    }
+
     /// Builds and signs a payment; nothing is paid yet. Only one prepared payment at a time can
     /// succeed, because each spends the wallet's coins.
     ///

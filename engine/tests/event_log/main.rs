@@ -5,5 +5,6 @@ mod append_only;
 mod erasure;
 mod faults;
 mod market;
+mod on_the_ledger;
 mod recording;
 mod tampering;

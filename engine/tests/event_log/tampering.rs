@@ -69,7 +69,7 @@ impl Signed {
         archive.close().await;
         found.map_err(|it| match it {
             VerifyError::Finding(finding) => finding,
-            VerifyError::Log(error) => panic!("{error}"),
+            error => panic!("{error}"),
         })
     }
 

@@ -320,8 +320,10 @@ impl<'a> Picture<'a> {
             it.from,
             it.until
         );
+        let mut solid = wide;
         let ahead = self.x(self.of.now.max(it.from));
         if self.of.now < self.of.to && it.end != End::Open && ahead < end {
+            solid = ahead - x;
             // What is still to come.
             let _ = write!(
                 self.shapes,
@@ -340,7 +342,7 @@ impl<'a> Picture<'a> {
         }
         #[expect(clippy::cast_possible_truncation, reason = "no picture is that wide")]
         #[expect(clippy::cast_sign_loss, reason = "not below 0")]
-        let letters = ((wide - 12.0) / LETTER).max(0.0) as usize;
+        let letters = ((solid - 12.0) / LETTER).max(0.0) as usize;
         if letters >= 5 {
             let _ = write!(
                 self.shapes,

@@ -1,5 +1,6 @@
 //! `tanglegate audit`
 
+mod anchor;
 mod explain;
 mod file;
 mod money;
@@ -43,6 +44,10 @@ pub(super) enum Audit {
     Check(file::Check),
     /// Show the newest signed tree heads
     Heads(file::Heads),
+    /// Write the newest tree head into the ledger, where nobody can take it back
+    Anchor(anchor::Anchor),
+    /// Show the tree heads that stand on the ledger
+    Anchors(anchor::Anchors),
     /// Show the public key that signs tree heads now
     Key,
     /// Sign with a new key from now on; the last one signs it in, and is destroyed
@@ -66,6 +71,7 @@ impl Audit {
         let question = match self {
             Self::Verify(verify) => return verify.answer(common).await,
             Self::Check(check) => return check.answer(),
+            Self::Anchor(anchor) => return anchor.run(common).await,
             Self::RotateKey => return file::rotate_key(common).await,
             question => question,
         };
@@ -79,9 +85,10 @@ impl Audit {
             Self::State(state) => state.answer(&mut archive).await,
             Self::Export(export) => export.answer(&mut archive).await,
             Self::Prove(prove) => prove.answer(&mut archive).await,
+            Self::Anchors(anchors) => anchors.answer(&mut archive).await,
             Self::Heads(heads) => heads.answer(&mut archive).await,
             Self::Key => file::key(&mut archive).await,
-            Self::Verify(_) | Self::Check(_) | Self::RotateKey => {
+            Self::Verify(_) | Self::Check(_) | Self::Anchor(_) | Self::RotateKey => {
                 unreachable!("answered without the log")
             }
         };

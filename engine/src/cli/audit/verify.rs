@@ -1,13 +1,19 @@
 //! `tanglegate audit verify`
 
+use super::anchor::digest;
 use super::show;
-use crate::audit::{Archive, FileError, Finding, Verifier, VerifyError, Whole, verify_file};
+use crate::audit::{
+    Archive, FileError, Finding, KeptAnchor, Verifier, VerifyError, Whole, anchors_of_file,
+    look_up, verify_file,
+};
 use crate::heads::KeyFolder;
+use crate::ledger::{Anchored, Node, NodeLimits};
 use crate::serve::data_dir;
 use anyhow::{Context, bail};
 use clap::Args;
 use std::fmt::Write;
 use std::path::PathBuf;
+use tanglegate_core::Digest;
 use tanglegate_crypto::{HeadVerifier, Origin, SignedHead};
 
 #[derive(Args)]
@@ -22,6 +28,13 @@ pub(in crate::cli) struct Verify {
     /// continue it. May be given several times
     #[arg(long = "head", value_name = "FILE")]
     heads: Vec<PathBuf>,
+    /// Look the log's anchors up on the ledger, through this node of it
+    #[arg(long, value_name = "URL")]
+    node: Option<String>,
+    /// A transaction on the ledger that carries a tree head of this log, if you know one from
+    /// elsewhere. May be given several times
+    #[arg(long = "anchor", value_name = "DIGEST", requires = "node", value_parser = digest)]
+    anchors: Vec<Digest>,
     /// The answer as JSON
     #[arg(long)]
     json: bool,
@@ -40,43 +53,88 @@ impl Verify {
                 .with_context(|| format!("{} cannot be used", path.display()))?;
             outside.push(head);
         }
-        let found = match &self.file {
-            Some(path) => {
-                let verifier = Verifier::new(self.key.clone(), outside);
-                match verify_file(path, verifier, |at| super::progress(at, u64::MAX)) {
-                    Ok(whole) => Ok(whole),
-                    Err(FileError::Finding(finding)) => Err(finding),
-                    Err(error) => return Err(error.into()),
-                }
-            }
-            None => {
-                let config = common.config()?;
-                // What this machine's engine signed last stands in no database.
-                let folder = data_dir(&config)?;
-                let here = KeyFolder::of(&folder).head()?;
-                let mut archive = Archive::open(&config).await?;
-                if let Some(other) = other_log(&mut archive, here.as_ref()).await {
-                    let here = here.map(|it| it.head.origin.to_string());
-                    bail!(
-                        "the database holds log {other}, and the engine of {} signed log {}: name \
-                         the data folder of the right one with --data-dir, or an empty one",
-                        folder.display(),
-                        here.unwrap_or_default()
-                    );
-                }
-                outside.extend(here);
-                let verifier = Verifier::new(self.key.clone(), outside);
-                let found = archive.verify(verifier, super::progress).await;
-                archive.close().await;
-                match found {
-                    Ok(whole) => Ok(whole),
-                    Err(VerifyError::Finding(finding)) => Err(finding),
-                    Err(error) => return Err(error.into()),
-                }
-            }
-        };
+        let found = self.check(common, outside).await?;
         self.tell(&found)?;
         Ok(found.is_ok())
+    }
+
+    async fn check(
+        &self,
+        common: &super::Common,
+        mut outside: Vec<SignedHead>,
+    ) -> anyhow::Result<Result<Whole, Finding>> {
+        let node = self.node.as_ref();
+        let node = node.map(|it| Node::new(it, NodeLimits::default()));
+        let node = node.transpose()?;
+        if let Some(path) = &self.file {
+            let verifier = Verifier::new(self.key.clone(), outside);
+            let kept = match &node {
+                Some(_) => anchors_of_file(path)?,
+                None => Vec::new(),
+            };
+            let verifier = match self.anchored(verifier, &kept, node.as_ref()).await {
+                Ok(verifier) => verifier,
+                Err(error) => return finding(error),
+            };
+            return match verify_file(path, verifier, |at| super::progress(at, u64::MAX)) {
+                Ok(whole) => Ok(Ok(whole)),
+                Err(FileError::Finding(finding)) => Ok(Err(finding)),
+                Err(error) => Err(error.into()),
+            };
+        }
+        let config = common.config()?;
+        // What this machine's engine signed last stands in no database.
+        let folder = data_dir(&config)?;
+        let here = KeyFolder::of(&folder).head()?;
+        let mut archive = Archive::open(&config).await?;
+        if let Some(other) = other_log(&mut archive, here.as_ref()).await {
+            archive.close().await;
+            let here = here.map(|it| it.head.origin.to_string());
+            bail!(
+                "the database holds log {other}, and the engine of {} signed log {}: name the data \
+                 folder of the right one with --data-dir, or an empty one",
+                folder.display(),
+                here.unwrap_or_default()
+            );
+        }
+        outside.extend(here);
+        let verifier = Verifier::new(self.key.clone(), outside);
+        let found = self.of_log(&mut archive, verifier, node.as_ref()).await;
+        archive.close().await;
+        found.map_or_else(finding, |whole| Ok(Ok(whole)))
+    }
+
+    async fn of_log(
+        &self,
+        archive: &mut Archive,
+        verifier: Verifier,
+        node: Option<&Node>,
+    ) -> Result<Whole, VerifyError> {
+        let kept = archive.anchors().await?;
+        let verifier = self.anchored(verifier, &kept, node).await?;
+        archive.verify(verifier, super::progress).await
+    }
+
+    /// The verifier holds the log to what it says of the ledger, and to what the ledger says.
+    async fn anchored(
+        &self,
+        mut verifier: Verifier,
+        kept: &[KeptAnchor],
+        node: Option<&Node>,
+    ) -> Result<Verifier, VerifyError> {
+        for anchor in kept {
+            if let Some(node) = node {
+                anchor.confirm(node).await?;
+            }
+            verifier = verifier.anchored(anchor.says());
+        }
+        for transaction in &self.anchors {
+            if let Some(node) = node {
+                let Anchored { anchor, .. } = look_up(node, *transaction).await?;
+                verifier = verifier.anchored((anchor.size, anchor.root, *transaction));
+            }
+        }
+        Ok(verifier)
     }
 
     fn tell(&self, found: &Result<Whole, Finding>) -> anyhow::Result<()> {
@@ -84,7 +142,7 @@ impl Verify {
             Ok(whole) => show(
                 &serde_json::json!({"whole": true, "found": whole}),
                 self.json,
-                || words(whole, self.key.is_some()),
+                || words(whole, self.key.is_some(), self.node.is_some()),
             ),
             Err(finding) => {
                 let finding = finding.to_string();
@@ -103,7 +161,19 @@ async fn other_log(archive: &mut Archive, head: Option<&SignedHead>) -> Option<O
     (head?.head.origin != *key.origin()).then(|| key.origin().clone())
 }
 
-fn words(whole: &Whole, trusted: bool) -> String {
+/// A finding is an answer; everything else is none.
+fn finding(error: VerifyError) -> anyhow::Result<Result<Whole, Finding>> {
+    match error {
+        VerifyError::Finding(finding) => Ok(Err(finding)),
+        error => Err(error.into()),
+    }
+}
+
+fn words(whole: &Whole, trusted: bool, looked_up: bool) -> String {
+    let looked_up = match looked_up {
+        true => ", as they stand on the ledger",
+        false => "; --node looks them up on the ledger",
+    };
     let mut text = format!("whole: {} events", whole.events + whole.withheld);
     if whole.withheld > 0 {
         let _ = write!(text, " ({} of them withheld)", whole.withheld);
@@ -117,6 +187,13 @@ fn words(whole: &Whole, trusted: bool) -> String {
         " in {} commits fit {} tree heads{}\n  root {}",
         whole.batches, whole.heads, outside, whole.root
     );
+    if whole.anchors > 0 {
+        let _ = writeln!(
+            text,
+            "  {} anchored tree heads fit{}",
+            whole.anchors, looked_up
+        );
+    }
     let total = whole.events + whole.withheld;
     if whole.signed < total {
         let _ = writeln!(
