@@ -217,8 +217,18 @@ impl<'a> NewBatch<'a> {
 }
 
 /// Copies rows into their table.
-pub(crate) async fn copy(connection: &mut PgConnection, rows: Rows) -> Result<(), sqlx::Error> {
-    let mut copying = connection.copy_in_raw(&rows.copy_statement()).await?;
+async fn copy(connection: &mut PgConnection, rows: Rows) -> Result<(), sqlx::Error> {
+    let table = rows.table().name;
+    copy_into(connection, table, rows).await
+}
+
+/// Copies rows into a table with the columns of theirs.
+pub(crate) async fn copy_into(
+    connection: &mut PgConnection,
+    table: &str,
+    rows: Rows,
+) -> Result<(), sqlx::Error> {
+    let mut copying = connection.copy_in_raw(&rows.copy_statement(table)).await?;
     copying.send(rows.into_copy()).await?;
     copying.finish().await?;
     Ok(())

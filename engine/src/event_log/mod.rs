@@ -16,7 +16,7 @@ pub(crate) mod rows;
 mod stored;
 mod vault;
 
-pub(crate) use append::{NewBatch, NewEvents, NewKeys, copy as copy_rows};
+pub(crate) use append::{NewBatch, NewEvents, NewKeys, copy_into as copy_rows_into};
 pub(crate) use body::encode;
 pub use body::{BodyError, decode};
 pub(crate) use copy::{each_row_or, without_frame};

@@ -145,10 +145,9 @@ impl Rows {
     }
 
     /// The statement that reads them with [`Rows::into_copy`].
-    pub(crate) fn copy_statement(&self) -> String {
-        let Table { name, .. } = self.table;
+    pub(crate) fn copy_statement(&self, table: &str) -> String {
         format!(
-            "copy {name} ({}) from stdin (format binary)",
+            "copy {table} ({}) from stdin (format binary)",
             self.column_names()
         )
     }
@@ -573,7 +572,7 @@ mod tests {
         let (_database, mut connection) = table().await;
         let copied = rows("copied");
         let mut copy = connection
-            .copy_in_raw(&copied.copy_statement())
+            .copy_in_raw(&copied.copy_statement(copied.table().name))
             .await
             .expect("begins");
         copy.send(copied.into_copy()).await.expect("sent");

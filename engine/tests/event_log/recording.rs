@@ -2,6 +2,8 @@
 
 use crate::market::{Market, SELLER, now, pay, plug_hour, register, submit};
 use std::collections::HashSet;
+use std::time::Duration;
+use tanglegate::audit::Archive;
 use tanglegate::event_log::{EventLog, Origin};
 use tanglegate::projections::{self, Columns};
 use tanglegate::writer::{Recording, SubmitError};
@@ -186,6 +188,71 @@ async fn a_rebuild_from_zero_equals_the_live_tables_byte_for_byte() {
         .await
         .expect("readable");
     assert_eq!(live, rebuilt);
+}
+
+async fn rebuild(market: &Market) {
+    let mut connection = market.connect().await;
+    let options = market.database.connect_options();
+    let mut log = EventLog::open(&options).await.expect("opens");
+    let vault = log.vault().await.expect("readable");
+    projections::rebuild(&mut log, &mut connection, &vault)
+        .await
+        .expect("rebuilt");
+}
+
+#[tokio::test]
+async fn a_rebuild_locks_no_reader_out_and_waits_for_none() {
+    let market = Market::new().await;
+    let writer = market.open().await;
+    everything(&writer).await;
+    writer.stop().await;
+    let rows = market.count("projection.access").await;
+    let mut reader = market.connect().await;
+    for statements in [
+        "delete from projection.access; update projection.subscriber set credit = 7;",
+        "set role tanglegate_reader",
+        "begin isolation level repeatable read",
+        "select from projection.access, projection.subscriber, projection.access_now",
+    ] {
+        sqlx::raw_sql(statements)
+            .execute(&mut reader)
+            .await
+            .expect("allowed");
+    }
+    tokio::time::timeout(Duration::from_secs(30), rebuild(&market))
+        .await
+        .expect("the reader's open transaction does not hold it up");
+    let seen: i64 = sqlx::query_scalar("select count(*) from projection.access")
+        .fetch_one(&mut reader)
+        .await
+        .expect("it reads on");
+    assert_eq!(seen, 0, "of the instant at which it began");
+    assert_eq!(market.count("projection.access").await, rows);
+    let wrong = "projection.subscriber where credit = 7";
+    assert_eq!(market.count(wrong).await, 0);
+}
+
+#[tokio::test]
+async fn a_rebuild_beside_a_writer_misses_nothing() {
+    let market = Market::new().await;
+    let writer = market.open().await;
+    let paying = async {
+        for number in 100..160 {
+            pay(&writer, number, 500_000_000).await.expect("recorded");
+        }
+    };
+    let rebuilding = async {
+        for _ in 0..6 {
+            rebuild(&market).await;
+        }
+    };
+    tokio::join!(paying, rebuilding);
+    writer.stop().await;
+    let options = market.database.connect_options();
+    let mut archive = Archive::at(options).await.expect("readable");
+    let compared = archive.compare(|_, _| ()).await.expect("whole");
+    assert!(compared.same, "{compared:?}");
+    archive.close().await;
 }
 
 #[tokio::test]

@@ -31,6 +31,9 @@ pub(super) enum Audit {
     Money(money::Money),
     /// Rebuild every table from the first event on, and compare it with the one in the database
     Replay(state::Replay),
+    /// Rebuild the tables in the database from the first event on, also while the engine runs:
+    /// readers read on, and only what differs is written. Needs the rights of the database's owner
+    Rebuild,
     /// Show the tables as they were at any moment
     State(state::State),
     /// Check every event, commit and tree head of the log, or of an exported file; the first thing
@@ -82,6 +85,7 @@ impl Audit {
             Self::Timeline(timeline) => timeline.answer(&mut archive).await,
             Self::Money(money) => money.answer(&mut archive).await,
             Self::Replay(replay) => replay.answer(&mut archive).await,
+            Self::Rebuild => state::rebuild(&archive).await,
             Self::State(state) => state.answer(&mut archive).await,
             Self::Export(export) => export.answer(&mut archive).await,
             Self::Prove(prove) => prove.answer(&mut archive).await,

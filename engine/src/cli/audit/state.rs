@@ -3,8 +3,11 @@
 use super::super::table;
 use super::{now, show};
 use crate::audit::{Archive, Comparison, When};
+use crate::event_log::EventLog;
+use crate::projections;
 use clap::{Args, ValueEnum};
 use serde_json::Value;
+use sqlx::{Connection, PgConnection};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -41,8 +44,7 @@ fn words(compared: &Comparison, seconds: f64) -> String {
     let verdict = if compared.same {
         "every table is what the log makes of it"
     } else {
-        "A TABLE IS NOT WHAT THE LOG MAKES OF IT: the engine rebuilds it when it starts after \
-         `delete from projection.cursor`"
+        "A TABLE IS NOT WHAT THE LOG MAKES OF IT: `tanglegate audit rebuild` mends it"
     };
     #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
     let rate = compared.position as f64 / seconds.max(0.001);
@@ -52,6 +54,20 @@ fn words(compared: &Comparison, seconds: f64) -> String {
         compared.position
     );
     text
+}
+
+/// Makes every table what the log makes of it.
+pub(super) async fn rebuild(archive: &Archive) -> anyhow::Result<bool> {
+    let begun = std::time::Instant::now();
+    let mut log = EventLog::open(archive.options()).await?;
+    let vault = log.vault().await?;
+    let mut connection = PgConnection::connect_with(archive.options()).await?;
+    let position = projections::rebuild(&mut log, &mut connection, &vault).await?;
+    connection.close().await?;
+    log.close().await;
+    let seconds = begun.elapsed().as_secs_f64();
+    println!("every table was rebuilt, as of event {position} ({seconds:.1} s)");
+    Ok(true)
 }
 
 #[derive(Args)]

@@ -1,0 +1,120 @@
+//! The tables once more from the first event on, beside the live ones. Only what differs is
+//! written, in one short transaction that locks no reader out.
+
+use super::rows::{Changes, TABLES};
+use crate::event_log::rows::Table;
+use crate::event_log::{EventLog, EventLogError, Vault, copy_rows_into};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use tanglegate_core::{Position, State};
+use tanglegate_crypto::Frontier;
+
+/// Events after which what was folded is settled: until then the changes of one key collapse.
+const SETTLED: u64 = 1_024;
+
+/// Events that may be folded while nobody appends.
+const LAST_FEW: u64 = 5_000;
+
+/// Rebuilds the tables from the log: they are folded in memory, compared with the live ones, and
+/// what differs is replaced in one transaction. Readers read on, the old rows until it commits and
+/// the new ones from then on; tables, views and grants stay what they are. Engines may append
+/// meanwhile: they wait only while the last few events are folded and the tables compared.
+///
+/// # Errors
+/// When the log cannot be read or the rows cannot be written; the tables are then as before.
+pub async fn rebuild(
+    log: &mut EventLog,
+    writer: &mut PgConnection,
+    vault: &Vault,
+) -> Result<Position, EventLogError> {
+    let mut fold = Fold::default();
+    fold.catch_up(log, vault).await?;
+    while fold.behind(log).await? > LAST_FEW {
+        let vault = log.vault().await?;
+        fold.catch_up(log, &vault).await?;
+    }
+    let mut transaction = writer.begin().await?;
+    // Every append begins with this table, so whoever holds it waits for nobody behind it.
+    sqlx::query("lock table event_log.batch in share row exclusive mode")
+        .execute(&mut *transaction)
+        .await?;
+    if fold.behind(log).await? > 0 {
+        let vault = log.vault().await?;
+        fold.catch_up(log, &vault).await?;
+    }
+    for table in TABLES {
+        let (name, next) = (table.name, next(table));
+        let make = format!("create temporary table {next} (like {name}) on commit drop");
+        run(&mut transaction, make).await?;
+    }
+    let position = fold.state.position();
+    for rows in fold.changes.to_rows(position) {
+        if rows.count() > 0 && !rows.is_removal() {
+            let next = next(rows.table());
+            copy_rows_into(&mut transaction, &next, rows).await?;
+        }
+    }
+    for table in TABLES {
+        replace(&mut transaction, table).await?;
+    }
+    transaction.commit().await?;
+    Ok(position)
+}
+
+/// Makes a table what the one beside it is.
+async fn replace(connection: &mut PgConnection, table: &Table) -> Result<(), sqlx::Error> {
+    let (name, next, key) = (table.name, next(table), table.key());
+    let of = |who: &str| {
+        let fields = key.split(", ").map(|it| format!("{who}.{it}"));
+        fields.collect::<Vec<_>>().join(", ")
+    };
+    let (live, other) = (of("live"), of("other"));
+    let delete = format!(
+        "delete from {name} as live using (select * from {name} except select * from {next}) \
+         as other where ({live}) = ({other})"
+    );
+    run(connection, delete).await?;
+    let insert = format!("insert into {name} select * from {next} except select * from {name}");
+    run(connection, insert).await
+}
+
+/// The table beside one; the transaction's end takes it away.
+fn next(table: &Table) -> String {
+    format!("next_{}", table.name.trim_start_matches("projection."))
+}
+
+async fn run(connection: &mut PgConnection, statement: String) -> Result<(), sqlx::Error> {
+    sqlx::query(AssertSqlSafe(statement))
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// What the log amounts to so far.
+#[derive(Default)]
+struct Fold {
+    state: State,
+    frontier: Frontier,
+    changes: Changes,
+}
+
+impl Fold {
+    /// How many events came since.
+    async fn behind(&self, log: &mut EventLog) -> Result<u64, EventLogError> {
+        Ok(log.head().await?.size.saturating_sub(self.frontier.size()))
+    }
+
+    async fn catch_up(&mut self, log: &mut EventLog, vault: &Vault) -> Result<(), EventLogError> {
+        let (state, changes) = (&mut self.state, &mut self.changes);
+        let mut scratch = Vec::new();
+        log.replay(&mut self.frontier, vault, |replayed| {
+            let recorded = replayed.recorded();
+            state.evolve(recorded, &mut scratch);
+            changes.extend(scratch.drain(..));
+            if recorded.position.0.is_multiple_of(SETTLED) {
+                state.settle();
+            }
+        })
+        .await?;
+        Ok(())
+    }
+}
