@@ -78,7 +78,8 @@ pub struct Limits {
 pub struct ClientLimits {
     /// Largest packet from the client in bytes, fixed header included.
     pub packet_bytes: u32,
-    /// Subscriptions at the same time.
+    /// Subscriptions at the same time. One packet names at most as many filters, or 256 if those
+    /// are more.
     pub subscriptions: usize,
     /// Levels in a topic name or topic filter.
     pub topic_levels: usize,

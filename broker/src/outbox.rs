@@ -267,6 +267,11 @@ impl Queue {
         let _less = self.room.share.hold(self.queued() + self.held.total());
     }
 
+    /// The connection that ends has not begun to hand these messages over.
+    pub(crate) fn recall(&mut self, ids: &[u16]) {
+        ids.iter().for_each(|id| self.line.recall(*id));
+    }
+
     /// How well the client keeps up.
     pub(crate) fn pace(&self) -> Pace {
         let queued = self.queued();

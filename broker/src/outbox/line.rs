@@ -54,6 +54,8 @@ struct Entry {
     stage: Stage,
     /// An earlier connection was handed it.
     again: bool,
+    /// It was taken for a connection that ended before it began to hand it over.
+    recalled: bool,
     /// What has to be safe before a QoS 2 message is sent: after the end of the server its
     /// identifier must not stand for another message that the client takes for a repetition.
     mark: Mark,
@@ -67,6 +69,7 @@ impl Entry {
             qos: 1,
             stage: Stage::Done,
             again: false,
+            recalled: false,
             mark: Mark::default(),
         }
     }
@@ -214,6 +217,7 @@ impl Line {
             queued: Some(queued),
             stage: Stage::Waiting,
             again: false,
+            recalled: false,
             mark: self.mark,
         });
         sequence
@@ -248,7 +252,7 @@ impl Line {
         while self.has_turn() {
             let sequence = self.next;
             self.next += 1;
-            let again = sequence < self.sent_below;
+            let again = sequence < self.sent_below && !self.entry(sequence).recalled;
             self.sent_below = self.sent_below.max(self.next);
             let entry = self.entry(sequence);
             let begun = again && entry.qos == 2;
@@ -280,7 +284,7 @@ impl Line {
         self.flying += 1;
         let holds = self.holds;
         let entry = self.entry(sequence);
-        (entry.stage, entry.again) = (Stage::Sent, again);
+        (entry.stage, entry.again, entry.recalled) = (Stage::Sent, again, false);
         // If the client does not get or acknowledge it, another one of the group does.
         let is_shared = |it: &Queued| it.share.is_some();
         let holds = holds || entry.queued.as_ref().is_some_and(is_shared);
@@ -373,6 +377,15 @@ impl Line {
         given_up
     }
 
+    /// A message that was taken was not begun by the connection that ends: where no other
+    /// connection has sent it, the client has seen nothing of it.
+    pub(super) fn recall(&mut self, id: u16) {
+        if let Some(sequence) = self.in_flight(id) {
+            let entry = self.entry(sequence);
+            entry.recalled = entry.stage == Stage::Sent && !entry.again;
+        }
+    }
+
     /// True when one more message would not wait for others to be acknowledged.
     pub(super) fn is_short(&self) -> bool {
         let waiting = self.end() - self.next;
@@ -383,7 +396,8 @@ impl Line {
     pub(super) fn leave_shared(&mut self) -> Vec<Left> {
         let mut left = vec![];
         for sequence in self.first..self.end() {
-            if self.entry(sequence).qos == 1 || sequence >= self.sent_below {
+            let never_sent = sequence >= self.sent_below || self.entry(sequence).recalled;
+            if self.entry(sequence).qos == 1 || never_sent {
                 left.extend(self.leave(sequence));
             }
         }

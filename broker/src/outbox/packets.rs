@@ -387,6 +387,20 @@ impl Packets {
         debug_assert_eq!((self.start, self.part), (start, part));
     }
 
+    /// Identifiers of the messages with QoS 1 and 2 that were not begun.
+    pub(crate) fn not_begun(&self) -> Vec<u16> {
+        let begun = self.start + self.part + self.sealed.unwrap_or(0);
+        let (mut at, mut ids) = (self.start, vec![]);
+        while at < self.bytes.len() {
+            let packet = &self.bytes[at..];
+            if at >= begun {
+                ids.extend(packet_id_of(packet));
+            }
+            at += frame_length(packet);
+        }
+        ids
+    }
+
     /// Forgets every packet that was not begun.
     pub(crate) fn keep_begun(&mut self) {
         let begun = self.start + self.part + self.sealed.unwrap_or(0);

@@ -420,6 +420,8 @@ impl Connection {
     /// Takes leave.
     pub(super) async fn finish(mut self, end: End) {
         self.count_end(end);
+        let not_begun = self.writing.not_begun();
+        self.handle().outbox.lock().recall(&not_begun);
         // The session is given up first: the next connection must not wait for this client to
         // take the last words, and the will is not for the dead.
         if let Some(last) = self.attached.leave(end.publishes_will()) {

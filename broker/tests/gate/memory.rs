@@ -431,3 +431,23 @@ async fn a_packet_with_more_filters_than_are_looked_at_is_refused() {
     }
     assert_eq!(stage.statistics().open_subscriptions, 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_that_have_read_everything_take_no_room_from_others() {
+    let stage = stage().await;
+    let mut readers = vec![];
+    for number in 0..10 {
+        let mut reader = connect(5, &format!("reader-{number}")).open(&stage).await;
+        reader.subscribe("t", 0).await;
+        readers.push(reader);
+    }
+    let mut publisher = connect(5, "publisher").open(&stage).await;
+    let payload = "x".repeat(6_000);
+    publisher.publish("t", &payload).await;
+    for reader in &mut readers {
+        assert_eq!(reader.payload().await, payload);
+    }
+    // They stay, with their subscriptions; these are among what is everybody's own.
+    is_free_again(&stage).await;
+    assert_eq!(stage.statistics().open_sessions, 11);
+}

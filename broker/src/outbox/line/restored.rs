@@ -39,6 +39,7 @@ impl Line {
                 },
                 queued,
                 again: false,
+                recalled: false,
                 mark: Mark::default(),
             });
         }

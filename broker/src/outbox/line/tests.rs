@@ -300,3 +300,22 @@ async fn a_message_of_a_group_is_kept_in_one_place_whenever_the_server_ends() {
         store.close().await.unwrap();
     }
 }
+
+#[test]
+fn a_qos_2_message_of_a_group_that_was_taken_and_never_begun_is_left_to_the_others() {
+    // [MQTT-4.8.2-4]: completed with whom it was begun; this was begun with nobody.
+    let mut line = held(9);
+    for _ in 0..3 {
+        line.push(of_group(2, 9), None);
+    }
+    assert_eq!(sent(&mut line, 0), ["1", "2", "3"]);
+    for id in [2, 3] {
+        line.recall(id);
+    }
+    // One of them is sent by the next connection after all, for the first time.
+    line.start_again(2, true);
+    assert_eq!(sent(&mut line, 0), ["+1", "2"]);
+    line.recall(1);
+    let left = line.leave_shared();
+    assert_eq!(left.len(), 1, "the first two may have been seen");
+}

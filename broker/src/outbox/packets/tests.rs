@@ -103,6 +103,30 @@ fn a_sealed_piece_leaves_only_while_all_rights_in_it_run() {
 }
 
 #[test]
+fn what_is_sealed_or_handed_over_in_part_is_begun_and_nothing_else() {
+    let mut packets = Packets::default();
+    packets.push_control(|out| out.extend_from_slice(&[0xD0, 0]));
+    for packet_id in 1..=4 {
+        let numbered = Delivery {
+            qos: 2,
+            packet_id,
+            ..delivery("a", None)
+        };
+        packets.push_message(&numbered, until(30));
+    }
+    let one = (packets.len() - 2) / 4;
+    assert_eq!(packets.not_begun(), [1, 2, 3, 4]);
+    packets.handed_over(2);
+    assert_eq!(packets.not_begun(), [1, 2, 3, 4]);
+    packets.handed_over(1);
+    assert_eq!(packets.not_begun(), [2, 3, 4]);
+    packets.seal(one);
+    assert_eq!(packets.not_begun(), [3, 4]);
+    packets.keep_begun();
+    assert!(packets.not_begun().is_empty());
+}
+
+#[test]
 fn what_is_sealed_counts_as_begun() {
     let mut packets = Packets::default();
     for end in [30, 20, 20, 20] {
