@@ -12,6 +12,7 @@ mod raw;
 mod shop;
 
 mod access_why;
+mod anchored;
 mod audit;
 mod configuration;
 mod control_door;
