@@ -108,7 +108,7 @@ async fn what_was_safe_survives_kill_9() {
         for line in &mut lines {
             let safe = take(line);
             let begun = *killed.get_or_insert_with(Instant::now);
-            if safe > 0 && begun.elapsed() > Duration::from_millis(37 * (round + 1)) {
+            if safe > before && begun.elapsed() > Duration::from_millis(37 * (round + 1)) {
                 break;
             }
         }
