@@ -82,9 +82,23 @@ async fn thousands_of_commands_share_a_commit_and_each_is_recorded_once() {
     // Each payment comes twice, with 1,500 others in between: in different parts of a commit.
     let numbers = (0..1_500).chain(0..1_500);
     let answers = futures_util::future::join_all(numbers.map(|it| pay(&writer, it, 1_000_000)));
+    // While the first commit waits for the table, all the others gather.
+    let mut holder = market.connect().await;
+    sqlx::raw_sql("begin; lock table event_log.batch in exclusive mode")
+        .execute(&mut holder)
+        .await
+        .expect("nobody else holds it");
+    let let_go = async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        sqlx::raw_sql("commit")
+            .execute(&mut holder)
+            .await
+            .expect("let go");
+    };
+    let (answers, ()) = tokio::join!(answers, let_go);
     let mut places = HashSet::new();
     let mut repeated = HashSet::new();
-    for answer in answers.await {
+    for answer in answers {
         match answer.expect("answered") {
             Recording::Recorded { first, events } => {
                 assert_eq!(events.len(), 3);
