@@ -4,14 +4,12 @@ use super::Archive;
 use super::verify::Finding;
 use super::walk::VerifyError;
 use crate::event_log::{EventLogError, Vault};
-use crate::projections::{self, Changes, Columns, TableDigest};
+use crate::projections::{self, Changes, Columns, Fold, TableDigest};
 use serde::Serialize;
-use tanglegate_core::{Position, State};
+use tanglegate_core::Position;
 
 /// Events that are folded before somebody is told how far it is.
 const STEP: u64 = 50_000;
-/// Events after which what was folded is settled: until then the changes of one key collapse.
-const SETTLED: u64 = 1_024;
 
 /// The state of everything after some event.
 pub struct Folded {
@@ -27,7 +25,10 @@ pub struct Comparison {
     pub position: u64,
     /// What each table holds, and what the log makes of it.
     pub tables: Vec<Compared>,
-    /// True when all are the same.
+    /// Logins that were not erased and have no name in the table. The log has names sealed, and
+    /// the reader's role no keys: that they are there is all that can be told.
+    pub nameless: u64,
+    /// True when all are the same, and nobody's name is missing.
     pub same: bool,
 }
 
@@ -53,21 +54,18 @@ impl Archive {
         up_to: Position,
         mut progress: impl FnMut(u64, u64),
     ) -> Result<Folded, VerifyError> {
-        let (mut state, mut scratch) = (State::default(), Vec::new());
-        let (mut changes, vault) = (Changes::default(), Vault::default());
-        let each = self.log.replay_to(up_to.0, &vault, |replayed| {
-            let recorded = replayed.recorded();
-            state.evolve(recorded, &mut scratch);
-            changes.extend(scratch.drain(..));
-            let position = recorded.position.0;
-            if position.is_multiple_of(SETTLED) {
-                state.settle();
-            }
+        let (mut fold, vault) = (Fold::default(), Vault::default());
+        let each = fold.catch_up(&mut self.log, &vault, up_to.0, |position| {
             if position.is_multiple_of(STEP) {
                 progress(position, up_to.0);
             }
         });
-        let frontier = each.await?;
+        each.await?;
+        let Fold {
+            state,
+            frontier,
+            changes,
+        } = fold;
         if frontier.size() != up_to.0 {
             let (events, announced) = (frontier.size(), up_to.0);
             return Err(Finding::Length { events, announced }.into());
@@ -85,7 +83,7 @@ impl Archive {
     }
 
     /// Rebuilds every table in memory and compares it with the one in the database, as of the same
-    /// event. Names are left out: the reader's role has no keys.
+    /// event. Of names it is told whether they are there: the reader's role has no keys.
     ///
     /// # Errors
     /// As for [`Archive::fold`].
@@ -107,10 +105,21 @@ impl Archive {
                 folded,
             })
             .collect();
+        let nameless = self.nameless().await?;
         Ok(Comparison {
             position: last.0,
-            same: tables.iter().all(|it| it.same),
+            same: nameless == 0 && tables.iter().all(|it| it.same),
             tables,
+            nameless,
         })
+    }
+
+    async fn nameless(&mut self) -> Result<u64, EventLogError> {
+        let query = "select count(*) from projection.subscriber \
+             where username is null and not erased";
+        let count: i64 = sqlx::query_scalar(query)
+            .fetch_one(self.log.connection())
+            .await?;
+        Ok(count.unsigned_abs())
     }
 }

@@ -224,6 +224,14 @@ pub enum CheckError {
         /// What is signed.
         signed: u64,
     },
+    /// It says another place than the one that it proves.
+    #[error("it speaks of event {claimed}, and its hashes are those of event {}", .index.saturating_add(1))]
+    Place {
+        /// The position that it names.
+        claimed: u64,
+        /// The index that its path is for.
+        index: u64,
+    },
     /// The hashes do not lead to the signed root.
     #[error("it does not hold: {0}")]
     Proof(#[from] ProofError),
@@ -237,12 +245,16 @@ impl Proof {
     pub fn check(&self, key: &HeadVerifier) -> Result<(), CheckError> {
         match self {
             Self::Inclusion {
+                position,
                 leaf,
                 index,
                 path,
                 head,
-                ..
             } => {
+                if index.checked_add(1) != Some(*position) {
+                    let (claimed, index) = (*position, *index);
+                    return Err(CheckError::Place { claimed, index });
+                }
                 let head = signed(head, key)?;
                 let (leaf, path) = (hash(leaf)?, hashes(path)?);
                 verify_inclusion(&leaf, *index, head.size, &path, &head.root)?;

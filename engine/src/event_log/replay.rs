@@ -97,8 +97,8 @@ impl EventLog {
         Ok(tally)
     }
 
-    /// The first `up_to` events in the same way, and the frontier over them. Its root is compared
-    /// with nothing.
+    /// The events after the frontier up to `last` in the same way. Its root is compared with
+    /// nothing.
     ///
     /// # Errors
     /// As for [`EventLog::replay`].
@@ -107,13 +107,16 @@ impl EventLog {
     /// As for [`EventLog::replay`].
     pub(crate) async fn replay_to(
         &mut self,
-        up_to: u64,
+        frontier: &mut Frontier,
+        last: u64,
         vault: &Vault,
         each: impl FnMut(Replayed<'_>),
-    ) -> Result<Frontier, EventLogError> {
-        let checking = Checking::start(Frontier::default(), None);
-        let (frontier, _) = self.check(checking, 1, up_to, vault, each).await?;
-        Ok(frontier)
+    ) -> Result<(), EventLogError> {
+        let checking = Checking::start(frontier.clone(), None);
+        let first = frontier.size() + 1;
+        let (grown, _) = self.check(checking, first, last, vault, each).await?;
+        *frontier = grown;
+        Ok(())
     }
 
     async fn check(

@@ -2,11 +2,13 @@
 //! events, and can be thrown away and rebuilt: the log is the truth, they are its summary.
 
 mod digest;
+mod fold;
 mod rebuild;
 mod rows;
 
 pub(crate) use digest::digests_of;
 pub use digest::{Columns, TableDigest, digests};
+pub(crate) use fold::Fold;
 pub use rebuild::rebuild;
 pub(crate) use rows::Changes;
 

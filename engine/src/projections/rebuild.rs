@@ -1,15 +1,12 @@
 //! The tables once more from the first event on, beside the live ones. Only what differs is
 //! written, in one short transaction that locks no reader out.
 
-use super::rows::{Changes, TABLES};
+use super::Fold;
+use super::rows::TABLES;
 use crate::event_log::rows::Table;
-use crate::event_log::{EventLog, EventLogError, Vault, copy_rows_into};
+use crate::event_log::{EventLog, EventLogError, copy_rows_into};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
-use tanglegate_core::{Position, State};
-use tanglegate_crypto::Frontier;
-
-/// Events after which what was folded is settled: until then the changes of one key collapse.
-const SETTLED: u64 = 1_024;
+use tanglegate_core::Position;
 
 /// Events that may be folded while nobody appends.
 const LAST_FEW: u64 = 5_000;
@@ -20,26 +17,27 @@ const LAST_FEW: u64 = 5_000;
 /// meanwhile: they wait only while the last few events are folded and the tables compared.
 ///
 /// # Errors
-/// When the log cannot be read or the rows cannot be written; the tables are then as before.
+/// When the log cannot be read, the key of somebody who was not erased is missing, or the rows
+/// cannot be written; the tables are then as before.
 pub async fn rebuild(
     log: &mut EventLog,
     writer: &mut PgConnection,
-    vault: &Vault,
 ) -> Result<Position, EventLogError> {
     let mut fold = Fold::default();
-    fold.catch_up(log, vault).await?;
-    while fold.behind(log).await? > LAST_FEW {
-        let vault = log.vault().await?;
-        fold.catch_up(log, &vault).await?;
+    catch_up(&mut fold, log).await?;
+    while behind(&fold, log).await? > LAST_FEW {
+        catch_up(&mut fold, log).await?;
     }
     let mut transaction = writer.begin().await?;
     // Every append begins with this table, so whoever holds it waits for nobody behind it.
     sqlx::query("lock table event_log.batch in share row exclusive mode")
         .execute(&mut *transaction)
         .await?;
-    if fold.behind(log).await? > 0 {
-        let vault = log.vault().await?;
-        fold.catch_up(log, &vault).await?;
+    if behind(&fold, log).await? > 0 {
+        catch_up(&mut fold, log).await?;
+    }
+    if let Some(nameless) = fold.state.nameless().min() {
+        return Err(EventLogError::KeyMissing(nameless.to_string()));
     }
     for table in TABLES {
         let (name, next) = (table.name, next(table));
@@ -89,32 +87,20 @@ async fn run(connection: &mut PgConnection, statement: String) -> Result<(), sql
     Ok(())
 }
 
-/// What the log amounts to so far.
-#[derive(Default)]
-struct Fold {
-    state: State,
-    frontier: Frontier,
-    changes: Changes,
+/// How many events came since.
+async fn behind(fold: &Fold, log: &mut EventLog) -> Result<u64, EventLogError> {
+    Ok(log.head().await?.size.saturating_sub(fold.frontier.size()))
 }
 
-impl Fold {
-    /// How many events came since.
-    async fn behind(&self, log: &mut EventLog) -> Result<u64, EventLogError> {
-        Ok(log.head().await?.size.saturating_sub(self.frontier.size()))
+/// Folds up to where the log ends now.
+async fn catch_up(fold: &mut Fold, log: &mut EventLog) -> Result<(), EventLogError> {
+    // A key is committed with the event that needs it: read after the head, the vault has those of
+    // all events up to it, but of people who were erased behind it.
+    let head = log.head().await?;
+    let vault = log.vault().await?;
+    fold.catch_up(log, &vault, head.size, |_| ()).await?;
+    if fold.frontier.size() != head.size || fold.frontier.root() != head.root {
+        return Err(EventLogError::RootDiffers { size: head.size });
     }
-
-    async fn catch_up(&mut self, log: &mut EventLog, vault: &Vault) -> Result<(), EventLogError> {
-        let (state, changes) = (&mut self.state, &mut self.changes);
-        let mut scratch = Vec::new();
-        log.replay(&mut self.frontier, vault, |replayed| {
-            let recorded = replayed.recorded();
-            state.evolve(recorded, &mut scratch);
-            changes.extend(scratch.drain(..));
-            if recorded.position.0.is_multiple_of(SETTLED) {
-                state.settle();
-            }
-        })
-        .await?;
-        Ok(())
-    }
+    Ok(())
 }

@@ -110,7 +110,7 @@ pub async fn start(
     if state.position().0 > 0 && projections::cursor(log.connection()).await? != up_to_date {
         info!("the projections were not written by this version up to here: rebuilding them");
         let mut connection = PgConnection::connect_with(&options).await?;
-        projections::rebuild(&mut log, &mut connection, &vault).await?;
+        projections::rebuild(&mut log, &mut connection).await?;
     }
     install(acl);
     let (chain, checkpoints) = (state.chain().cloned(), state.checkpoints().clone());

@@ -79,8 +79,7 @@ async fn an_erased_person_is_gone_and_the_log_is_whole() {
     let mut log = EventLog::open(&market.database.connect_options())
         .await
         .expect("opens");
-    let vault = log.vault().await.expect("readable");
-    projections::rebuild(&mut log, &mut connection, &vault)
+    projections::rebuild(&mut log, &mut connection)
         .await
         .expect("rebuilt");
     let rebuilt = projections::digests(&mut connection, Columns::All)

@@ -3,7 +3,7 @@
 use crate::market::{Market, now, pay, submit};
 use std::path::Path;
 use std::time::Duration;
-use tanglegate::audit::{Archive, Finding, Verifier, VerifyError, Whole, verify_file};
+use tanglegate::audit::{Archive, CheckError, Finding, Verifier, VerifyError, Whole, verify_file};
 use tanglegate::heads::{HeadSettings, KeyFolder, Signer};
 use tanglegate::writer::Started;
 use tanglegate_core::{Command, VerifierKey};
@@ -422,6 +422,18 @@ async fn proofs_hold_with_nothing_but_the_key() {
         }
     }
     assert!(archive.prove_inclusion(20, None).await.is_err());
+    // One event's hashes under another one's number.
+    let proof = archive.prove_inclusion(7, None).await.expect("covered");
+    let text = serde_json::to_string(&proof).expect("JSON");
+    for other in ["8", "0", "18446744073709551615"] {
+        let moved = text.replace("\"position\":7", &format!("\"position\":{other}"));
+        let moved: tanglegate::audit::Proof = serde_json::from_str(&moved).expect("a proof");
+        let refused = moved.check(&signed.key);
+        assert!(
+            matches!(refused, Err(CheckError::Place { index: 6, .. })),
+            "{refused:?}"
+        );
+    }
     let heads = archive.heads(100).await.expect("readable");
     for head in &heads {
         let proof = archive

@@ -220,7 +220,7 @@ async fn replays(shop: &Shop) -> BTreeMap<String, u64> {
         live.iter().all(|it| it.rows > 0),
         "every table has rows: {live:?}"
     );
-    projections::rebuild(&mut log, &mut connection, &vault)
+    projections::rebuild(&mut log, &mut connection)
         .await
         .unwrap();
     assert_eq!(

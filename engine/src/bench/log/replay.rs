@@ -144,9 +144,8 @@ impl Log {
 
     async fn rebuild(&self) -> anyhow::Result<()> {
         let mut log = EventLog::open(&self.options).await?;
-        let vault = log.vault().await?;
         let mut connection = owner(&self.options).await?;
-        projections::rebuild(&mut log, &mut connection, &vault).await?;
+        projections::rebuild(&mut log, &mut connection).await?;
         Ok(())
     }
 }

@@ -103,11 +103,13 @@ impl Check {
             .with_context(|| format!("{} is not a proof", self.file.display()))?;
         let checked = proof.check(&self.key);
         let why = checked.as_ref().err().map(ToString::to_string);
-        let answer = serde_json::json!({"holds": checked.is_ok(), "why_not": why});
+        let proved = checked.is_ok().then(|| proved(&proof));
+        let answer =
+            serde_json::json!({"holds": checked.is_ok(), "proved": proved, "why_not": why});
         show(&answer, self.json, || match &checked {
             Ok(()) => {
-                let key = &self.key;
-                format!("it holds: {}, as signed with {key}\n", proved(&proof))
+                let (proved, key) = (proved.as_deref().unwrap_or_default(), &self.key);
+                format!("it holds: {proved}, as signed with {key}\n")
             }
             Err(error) => format!("NOT PROVED: {error}\n"),
         })?;
@@ -118,7 +120,9 @@ impl Check {
 /// What a proof says, in words.
 fn proved(proof: &Proof) -> String {
     match proof {
-        Proof::Inclusion { position, .. } => format!("event {position} stands in the log"),
+        Proof::Inclusion { position, leaf, .. } => {
+            format!("event {position}, with the leaf {leaf}, stands in the log")
+        }
         Proof::Consistency { smaller, size, .. } => {
             format!("the log of {size} events begins with that of {smaller}")
         }

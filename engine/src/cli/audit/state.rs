@@ -41,6 +41,9 @@ fn words(compared: &Comparison, seconds: f64) -> String {
             &it.live.sha256[..16]
         );
     }
+    if compared.nameless > 0 {
+        let _ = writeln!(text, "{} logins have LOST THEIR NAMES", compared.nameless);
+    }
     let verdict = if compared.same {
         "every table is what the log makes of it"
     } else {
@@ -60,9 +63,8 @@ fn words(compared: &Comparison, seconds: f64) -> String {
 pub(super) async fn rebuild(archive: &Archive) -> anyhow::Result<bool> {
     let begun = std::time::Instant::now();
     let mut log = EventLog::open(archive.options()).await?;
-    let vault = log.vault().await?;
     let mut connection = PgConnection::connect_with(archive.options()).await?;
-    let position = projections::rebuild(&mut log, &mut connection, &vault).await?;
+    let position = projections::rebuild(&mut log, &mut connection).await?;
     connection.close().await?;
     log.close().await;
     let seconds = begun.elapsed().as_secs_f64();
