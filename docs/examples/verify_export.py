@@ -156,13 +156,17 @@ def read_note(note):
 class Log:
     """What has passed by."""
 
-    def __init__(self, trusted):
+    def __init__(self, trusted, subject):
+        # Whose events are disclosed; None: everybody's, and then nothing may be withheld.
+        self.subject = subject
         self.tree = Tree()
         self.recorded_at = 0
         self.committed = 0
         self.withheld = self.commits = self.heads = self.signed = 0
         # The key that signs, and the one before it until the first head that both have signed.
         self.key = self.handing_over = None
+        # Every key that the log has named, and the last one that a head proves to be its own.
+        self.keys, self.proved = set(), None
         self.trusted, self.trusted_signs = trusted, False
 
     def line(self, line):
@@ -170,6 +174,8 @@ class Log:
             self.event(line)
         elif "leaf" in line:
             self.follows(line["position"])
+            if self.subject is None:
+                raise Finding("an event is withheld, in a file that discloses everybody's")
             self.withheld += 1
             self.tree.push(bytes.fromhex(line["leaf"]))
         elif "root" in line:
@@ -192,6 +198,7 @@ class Log:
             raise Finding(f"event {position} names a cause that comes after it")
         if event["kind"] == "head_key_adopted":
             before, self.key = self.key, adopted_key(event)
+            self.keys.add(self.key.text)
             self.handing_over = self.handing_over or before
         self.recorded_at = event["recorded_at"]
         self.tree.push(leaf_of(event))
@@ -220,7 +227,11 @@ class Log:
                     raise Finding(f"{key.text} has not signed the tree head of {size} events")
             if self.trusted and self.trusted.signed(text, signatures):
                 self.trusted_signs = True
-        self.handing_over = None
+                # Its adoption was withheld: the key before it signs nothing from here on.
+                if self.trusted.text not in self.keys:
+                    self.keys.add(self.trusted.text)
+                    self.key = self.trusted
+        self.handing_over, self.proved = None, self.key
         self.heads += 1
         self.signed = size
 
@@ -234,11 +245,11 @@ class Log:
 
 
 def check(path, trusted):
-    log = Log(trusted)
     with open(path, encoding="utf-8", newline="\n") as file:
         title = json.loads(file.readline())
         if (title.get("format"), title.get("version")) != ("tanglegate-log", 1):
             raise ValueError("it is not an exported log of version 1")
+        log = Log(trusted, title.get("subject"))
         for number, line in enumerate(file, 2):
             try:
                 if not line.endswith("\n"):
@@ -277,8 +288,8 @@ def main():
         print(f"  the last {log.tree.size - log.signed} events are under no tree head yet")
     if Ed25519PublicKey is None:
         print("  SIGNATURES WERE NOT CHECKED: pip install cryptography, and run this again")
-    elif log.key is not None:
-        print(f"  the signatures hold; {log.key.text} signs now")
+    elif log.proved is not None:
+        print(f"  the signatures hold; {log.proved.text} signs now")
     return 0
 
 

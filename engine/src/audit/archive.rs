@@ -1,6 +1,5 @@
 //! A log that is read and nothing else.
 
-use super::history::decoded;
 use crate::config::Config;
 use crate::event_log::{EventLog, EventLogError, Head};
 use crate::postgres::{self, PostgresError, PrivatePostgres};
@@ -10,7 +9,7 @@ use sqlx::postgres::PgConnectOptions;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::str::FromStr;
-use tanglegate_core::{Event, Position, Stream, SubscriberId, VerifierKey};
+use tanglegate_core::{Position, SubscriberId};
 
 /// A log that cannot be opened for reading.
 #[derive(Debug, thiserror::Error)]
@@ -153,22 +152,6 @@ impl Archive {
             .fetch_all(self.log.connection())
             .await?;
         Ok(rows.into_iter().collect())
-    }
-
-    /// The public key that signs tree heads now, as the log adopted it.
-    ///
-    /// # Errors
-    /// When the log cannot be read.
-    pub async fn head_key(&mut self) -> Result<Option<VerifierKey>, EventLogError> {
-        let rows = self
-            .log
-            .events_of(&[Stream::Log], Position(u64::MAX))
-            .await?;
-        let adopted = decoded(rows)?.into_iter().rev();
-        Ok(adopted.into_iter().find_map(|it| match it.event {
-            Event::HeadKeyAdopted { key } => Some(key),
-            _ => None,
-        }))
     }
 
     /// The position of the last event.

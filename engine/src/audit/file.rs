@@ -443,7 +443,7 @@ pub fn verify_file(
         source,
     })?;
     let mut input = Input::of(path, &file);
-    input.title()?;
+    let subject = input.title()?;
     while let Some(line) = input.next()? {
         let read = Line::parse(&line).ok_or_else(|| {
             input.wrong("it is neither an event nor a leaf, a commit or a tree head")
@@ -455,6 +455,10 @@ pub fn verify_file(
                 if verifier.size().is_multiple_of(WINDOW) {
                     progress(verifier.size());
                 }
+            }
+            // It could be a change of keys.
+            Line::Withheld(it) if subject.is_none() => {
+                return Err(Finding::Withheld(it.position).into());
             }
             Line::Withheld(it) => {
                 let leaf = hash(&it.leaf).ok_or_else(|| input.wrong("its leaf is no hash"))?;

@@ -4,7 +4,6 @@
 use super::Archive;
 use crate::event_log::EventLogError;
 use serde::{Deserialize, Serialize};
-use tanglegate_core::Timestamp;
 use tanglegate_crypto::{
     Hash, HeadError, HeadVerifier, ProofError, SignedHead, TreeHead, Wanted, verify_consistency,
     verify_inclusion,
@@ -70,19 +69,6 @@ pub enum Proof {
         /// The second, signed.
         head: String,
     },
-}
-
-/// A head as it is kept beside the log, unchecked.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct KeptHead {
-    /// Its number of events.
-    pub size: u64,
-    /// When it was signed.
-    pub signed_at: String,
-    /// Its root in hexadecimal; `None` when it cannot be read.
-    pub root: Option<String>,
-    /// The signed note.
-    pub note: String,
 }
 
 impl Archive {
@@ -165,28 +151,6 @@ impl Archive {
             Ok(_) => Ok(Some((size, note))),
             Err(source) => Err(ProveError::Head { size, source }),
         }
-    }
-
-    /// The newest `most` heads, newest first.
-    ///
-    /// # Errors
-    /// When the log cannot be read.
-    pub async fn heads(&mut self, most: u32) -> Result<Vec<KeptHead>, EventLogError> {
-        let query = "select size, (extract(epoch from signed_at) * 1000)::bigint, note \
-             from event_log.tree_head order by size desc limit $1";
-        let rows: Vec<(i64, i64, String)> = sqlx::query_as(query)
-            .bind(i64::from(most))
-            .fetch_all(self.log.connection())
-            .await?;
-        let kept = |(size, at, note): (i64, i64, String)| KeptHead {
-            size: size.unsigned_abs(),
-            signed_at: Timestamp(at.unsigned_abs()).to_string(),
-            root: SignedHead::parse(&note)
-                .ok()
-                .map(|it| hex::encode(it.head.root)),
-            note,
-        };
-        Ok(rows.into_iter().map(kept).collect())
     }
 
     /// The roots that a proof needs, from the leaves of the first `size` events.

@@ -1,7 +1,9 @@
 //! Whether a log is the one that was written. What is read passes by once, in order; memory does
 //! not grow with it.
 
+use super::ring::KeyRing;
 use crate::event_log::{BodyError, StoredEvent, Vault, decode};
+use crate::heads::HeadSettings;
 use std::collections::BTreeMap;
 use tanglegate_core::{Digest, Event, Timestamp};
 use tanglegate_crypto::{Frontier, Hash, HeadError, HeadVerifier, SignedHead};
@@ -173,6 +175,25 @@ pub enum Finding {
          copy under other keys"
     )]
     Untrusted(String),
+    /// Heads end long before the events do.
+    #[error(
+        "the last {events} events, recorded over {} s, are under no tree head, and an engine that \
+         runs signs one every few seconds: heads were deleted, or it had stopped signing. Hold them \
+         against a head from elsewhere (--head), or accept them with --max-unsigned {events}",
+        .millis / 1_000
+    )]
+    Unsigned {
+        /// How many.
+        events: u64,
+        /// From the first to the last.
+        millis: u64,
+    },
+    /// A file that withholds something without saying whose events it discloses.
+    #[error(
+        "event {0} is withheld, in a file that says that it discloses everybody's: what it says \
+         cannot be checked"
+    )]
+    Withheld(u64),
 }
 
 /// What was found whole.
@@ -196,36 +217,30 @@ pub struct Whole {
     pub root: String,
     /// The keys that signed, in the order in which they were adopted.
     pub keys: Vec<String>,
+    /// Keys that the log names and no head is signed with.
+    pub unproved_keys: Vec<String>,
 }
 
-/// The keys that sign heads, as the log adopts them.
-#[derive(Default)]
-struct KeyRing {
-    current: Option<HeadVerifier>,
-    /// The key before: it has to sign the head that first covers its successor's adoption.
-    handing_over: Option<HeadVerifier>,
+/// How much may stand behind the last head. What does is protected by no signature: heads that were
+/// deleted leave nothing else behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unsigned {
+    /// Number of events.
+    pub events: u64,
+    /// Milliseconds from the first of them to the last, by the log's clock; `None`: any.
+    pub millis: Option<u64>,
 }
 
-impl KeyRing {
-    fn adopt(&mut self, key: HeadVerifier) {
-        let before = self.current.replace(key);
-        self.handing_over = self.handing_over.take().or(before);
-    }
-
-    fn check(&mut self, head: &SignedHead) -> Result<(), Finding> {
-        let size = head.head.size;
-        let Some(current) = &self.current else {
-            return Err(Finding::NoKey { size });
-        };
-        for key in [Some(current), self.handing_over.as_ref()]
-            .into_iter()
-            .flatten()
-        {
-            let forged = |source| Finding::HeadForged { size, source };
-            head.verify(key).map_err(forged)?;
+impl Unsigned {
+    /// Some intervals of an engine that signs: three of its bounds in events, six in time and at
+    /// least a minute.
+    #[must_use]
+    pub fn of(settings: &HeadSettings) -> Self {
+        let millis = u64::try_from(settings.every.as_millis()).unwrap_or(u64::MAX);
+        Self {
+            events: settings.every_events.saturating_mul(3),
+            millis: Some(millis.saturating_mul(6).max(60_000)),
         }
-        self.handing_over = None;
-        Ok(())
     }
 }
 
@@ -238,6 +253,10 @@ pub struct Verifier {
     keys: KeyRing,
     trusted: Option<HeadVerifier>,
     trusted_signs: bool,
+    /// How much may follow the last head; `None`: anything.
+    unsigned: Option<Unsigned>,
+    /// When the first event behind the last head was recorded.
+    unsigned_since: Option<Timestamp>,
     /// Heads that are known from elsewhere, by size.
     outside: BTreeMap<u64, Vec<SignedHead>>,
     /// Roots that stand on the ledger, by size.
@@ -262,11 +281,20 @@ impl Verifier {
             keys: KeyRing::default(),
             trusted,
             trusted_signs: false,
+            unsigned: None,
+            unsigned_since: None,
             outside: by_size,
             anchors: BTreeMap::new(),
             vault: Vault::default(),
             whole: Whole::default(),
         }
+    }
+
+    /// No more than this is to stand behind the last head.
+    #[must_use]
+    pub fn unsigned(mut self, bound: Unsigned) -> Self {
+        self.unsigned = Some(bound);
+        self
     }
 
     /// The events are to give this root, which stands on the ledger.
@@ -319,6 +347,7 @@ impl Verifier {
             self.adopt(position, &key.0)?;
         }
         self.recorded_at = event.recorded_at;
+        self.unsigned_since.get_or_insert(event.recorded_at);
         self.whole.events += 1;
         self.push(made)
     }
@@ -328,7 +357,6 @@ impl Verifier {
             size: position,
             source,
         })?;
-        self.whole.keys.push(key.to_string());
         self.keys.adopt(key);
         Ok(())
     }
@@ -420,11 +448,12 @@ impl Verifier {
             let fits = self.whole.signed;
             return Err(Finding::HeadRoot { size, fits });
         }
-        // Adopting a key proves nothing: whoever writes the log can name any. Only its owner signs.
-        let trusted = self.trusted.as_ref();
-        self.trusted_signs |= trusted.is_some_and(|it| head.verify(it).is_ok());
+        if let Some(trusted) = &self.trusted {
+            self.trusted_signs |= self.keys.trusts(trusted, head);
+        }
         self.whole.heads += 1;
         self.whole.signed = size;
+        self.unsigned_since = None;
         Ok(())
     }
 
@@ -434,7 +463,11 @@ impl Verifier {
     /// When something is known that should have passed by and has not.
     pub fn finish(self) -> Result<Whole, Finding> {
         let events = self.frontier.size();
-        if let Some(size) = self.outside.keys().next().copied() {
+        if let Some((size, heads)) = self.outside.iter().next() {
+            for head in heads {
+                self.keys.signed_by_any(head, self.trusted.as_ref())?;
+            }
+            let size = *size;
             return Err(Finding::Truncated { size, events });
         }
         if let Some((size, anchors)) = self.anchors.iter().next()
@@ -447,14 +480,28 @@ impl Verifier {
                 transaction,
             });
         }
-        if let Some(trusted) = self.trusted
+        if let Some(trusted) = &self.trusted
             && !self.trusted_signs
         {
             return Err(Finding::Untrusted(trusted.to_string()));
         }
+        self.check_unsigned()?;
         Ok(Whole {
             root: hex::encode(self.frontier.root()),
+            keys: self.keys.listed(true),
+            unproved_keys: self.keys.listed(false),
             ..self.whole
         })
+    }
+
+    fn check_unsigned(&self) -> Result<(), Finding> {
+        let events = self.frontier.size() - self.whole.signed;
+        let since = self.unsigned_since.unwrap_or(self.recorded_at);
+        let millis = self.recorded_at.0 - since.0;
+        let long = |it: Unsigned| events > it.events || it.millis.is_some_and(|it| millis > it);
+        match self.unsigned {
+            Some(bound) if long(bound) => Err(Finding::Unsigned { events, millis }),
+            _ => Ok(()),
+        }
     }
 }

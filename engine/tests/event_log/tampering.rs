@@ -3,11 +3,13 @@
 use crate::market::{Market, now, pay, submit};
 use std::path::Path;
 use std::time::Duration;
-use tanglegate::audit::{Archive, CheckError, Finding, Verifier, VerifyError, Whole, verify_file};
+use tanglegate::audit::{
+    Archive, CheckError, Finding, Unsigned, Verifier, VerifyError, Whole, verify_file,
+};
 use tanglegate::heads::{HeadSettings, KeyFolder, Signer};
 use tanglegate::writer::Started;
 use tanglegate_core::{Command, VerifierKey};
-use tanglegate_crypto::{HeadKey, HeadVerifier, SignedHead};
+use tanglegate_crypto::{HeadKey, HeadVerifier, SignedHead, TreeHead};
 use tempfile::TempDir;
 
 /// A log with a few heads, each after some payments, and what its auditor keeps at home.
@@ -61,10 +63,15 @@ impl Signed {
 
     /// What an auditor finds who trusts the key, and has the last head at home or not.
     async fn found(&self, outside: bool) -> Result<Whole, Finding> {
+        let outside = outside.then(|| self.head.clone());
+        let outside = outside.into_iter().collect();
+        self.found_by(Verifier::new(Some(self.key.clone()), outside))
+            .await
+    }
+
+    async fn found_by(&self, verifier: Verifier) -> Result<Whole, Finding> {
         let options = self.market.database.connect_options();
         let mut archive = Archive::at(options).await.expect("readable");
-        let outside = outside.then(|| self.head.clone());
-        let verifier = Verifier::new(Some(self.key.clone()), outside.into_iter().collect());
         let found = archive.verify(verifier, |_, _| ()).await;
         archive.close().await;
         found.map_err(|it| match it {
@@ -266,6 +273,72 @@ async fn an_old_backup_lacks_what_a_head_at_home_covers() {
         refused.contains("19") && refused.contains("backup"),
         "{refused}"
     );
+}
+
+#[tokio::test]
+async fn a_rewritten_tail_without_its_heads_is_too_long_to_be_believed() {
+    let signed = Signed::new().await;
+    let rewrite = "
+        update event_log.event set body = set_byte(body, 36, 9) where position = 17;
+        update event_log.event set recorded_at = recorded_at + interval '2 minutes'
+            where position = 19;
+        delete from event_log.tree_head where size > 13;";
+    signed.tamper(&format!("{rewrite}{RECOMPUTE}")).await;
+    let trusting = || Verifier::new(Some(signed.key.clone()), Vec::new());
+    let few = |events| Unsigned {
+        events,
+        millis: None,
+    };
+    let usual = Unsigned::of(&HeadSettings::default());
+    for bound in [few(5), usual] {
+        let found = signed.found_by(trusting().unsigned(bound)).await;
+        assert!(
+            matches!(found, Err(Finding::Unsigned { events: 6, millis }) if millis >= 120_000),
+            "{bound:?}: {found:?}"
+        );
+    }
+    let accepted = signed.found_by(trusting().unsigned(few(6))).await;
+    assert_eq!(accepted.expect("whole").signed, 13);
+    let found = signed.found(true).await;
+    assert!(
+        matches!(found, Err(Finding::HeadRoot { size: 19, fits: 13 })),
+        "a head at home knows better: {found:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_head_beyond_the_end_counts_only_with_a_signature() {
+    let signed = Signed::new().await;
+    let stranger = HeadKey::from_seed(signed.key.origin().clone(), &[9; 32]);
+    let (origin, size, root) = (signed.key.origin().clone(), 99, [1; 32]);
+    let note = TreeHead { origin, size, root }.sign(&[&stranger]);
+    let forged = SignedHead::parse(&note).expect("a head");
+    for trusted in [None, Some(signed.key.clone())] {
+        let verifier = Verifier::new(trusted, vec![forged.clone()]);
+        let found = signed.found_by(verifier).await;
+        assert!(
+            matches!(found, Err(Finding::HeadForged { size: 99, .. })),
+            "{found:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_somebody_wrote_into_the_log_is_not_its_key() {
+    let signed = Signed::new().await;
+    let stranger = HeadKey::from_seed(signed.key.origin().clone(), &[9; 32]).verifier();
+    let writer = signed.market.writer("two", true).await.expect("free");
+    let adopt = Command::AdoptHeadKey(VerifierKey(stranger.to_string().into()));
+    submit(&writer, None, adopt).await.expect("recorded");
+    writer.stop().await;
+    let whole = signed.found(true).await.expect("whole");
+    assert_eq!(whole.keys, [signed.key.to_string()]);
+    assert_eq!(whole.unproved_keys, [stranger.to_string()]);
+    let options = signed.market.database.connect_options();
+    let mut archive = Archive::at(options).await.expect("readable");
+    let key = archive.head_key().await.expect("readable");
+    assert_eq!(key, Some(signed.key.clone()));
+    archive.close().await;
 }
 
 #[tokio::test]

@@ -43,7 +43,7 @@ fn whoever_doubts_the_log_finds_its_head_on_the_ledger() {
     shop.say(&["audit", "export", copy]);
     let whole = shop.say(&["audit", "verify", copy, "--node", &node]);
     assert!(
-        whole.contains("1 anchored tree heads fit, as they"),
+        whole.contains("1 anchored tree head fits, as they"),
         "{whole}"
     );
     let doubt = shop.run(&["audit", "verify", "--node", &node, "--anchor", &bought]);

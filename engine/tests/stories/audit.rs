@@ -4,8 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
+use tanglegate_crypto::{Frontier, HeadKey, TreeHead};
 
 use crate::client::told;
 use crate::metrics::ask;
@@ -41,16 +42,16 @@ impl Audited {
         let ana = logins.iter().find(|it| it["username"] == "ana").unwrap();
         let ana = text(ana, "subscriber");
         let digest = text(&shop.payments()[0], "digest");
-        let key = shop.say(&["audit", "key"]).trim().to_owned();
         let mut audited = Self {
             shop,
             ana,
             digest,
             granted: 0,
-            key,
+            key: String::new(),
         };
         audited.granted = audited.chain("lease_granted");
         audited.covered(audited.granted);
+        audited.key = audited.shop.say(&["audit", "key"]).trim().to_owned();
         audited
     }
 
@@ -373,6 +374,80 @@ fn a_stranger_is_convinced_without_trusting_us() {
             .yes(&["check", path(&grown), "--key", key])
             .contains("begins with")
     );
+}
+
+/// A file that somebody made who has a retired key: the log up to the head that both keys have
+/// signed, whose last event, the adoption of the new key, is withheld; then what he likes.
+struct Forged {
+    /// Up to that head.
+    honest: String,
+    /// What follows it.
+    tail: String,
+}
+
+impl Forged {
+    fn of(audited: &Audited, stolen: &HeadKey) -> Self {
+        let file = audited.file("rotated.jsonl");
+        audited.yes(&["export", path(&file)]);
+        let text = fs::read_to_string(&file).unwrap();
+        let mut events = text.lines().filter(|it| it.contains("\"stream\""));
+        let adoption = events.next_back().unwrap().to_owned();
+        assert!(adoption.contains("head_key_adopted"), "{adoption}");
+        let event: Value = serde_json::from_str(&adoption).unwrap();
+        let last = event["position"].as_u64().unwrap();
+        let mut leaves: Vec<String> = (1..=last)
+            .map(|it| {
+                let proof = audited.yes(&["prove", "--event", &it.to_string()]);
+                text_of(&proof, "leaf")
+            })
+            .collect();
+        let withheld = |at: u64, leaf: &str| format!("{{\"position\":{at},\"leaf\":\"{leaf}\"}}");
+        let honest = text.replace(&adoption, &withheld(last, leaves.last().unwrap()));
+        leaves.push("07".repeat(32));
+        let mut frontier = Frontier::default();
+        for leaf in &leaves {
+            frontier.push(hex::decode(leaf).unwrap().try_into().unwrap());
+        }
+        let (size, root) = (last + 1, frontier.root());
+        let origin = stolen.verifier().origin().clone();
+        let head = TreeHead { origin, size, root }.sign(&[stolen]);
+        let commit = json!({"previous_size": last, "size": size, "root": hex::encode(root)});
+        let lines = [
+            withheld(size, &leaves[leaves.len() - 1]),
+            commit.to_string(),
+            json!({"head": head}).to_string(),
+        ];
+        let tail = lines.map(|it| it + "\n").concat();
+        Self { honest, tail }
+    }
+}
+
+fn text_of(object: &str, field: &str) -> String {
+    text(&serde_json::from_str(object).unwrap(), field)
+}
+
+#[test]
+fn a_stolen_retired_key_convinces_nobody_who_has_the_new_one() {
+    let audited = Audited::new();
+    let kept = fs::read_to_string(audited.shop.data().join("keys/log.key")).unwrap();
+    let stolen = HeadKey::from_text(kept.trim_end()).unwrap();
+    let fresh = audited.yes(&["rotate-key"]).trim().to_owned();
+    let Forged { honest, tail } = Forged::of(&audited, &stolen);
+    let title = "{\"format\":\"tanglegate-log\",\"version\":1";
+    let whose = format!("{title},\"subject\":\"{}\"", audited.ana);
+    let of_ana = honest.replacen(title, &whose, 1);
+    for (name, content, whole) in [
+        ("hers.jsonl", of_ana.clone(), true),
+        ("forged.jsonl", of_ana + &tail, false),
+        ("everybodys.jsonl", honest, false),
+    ] {
+        let file = audited.keep(name, &content);
+        let trusting = [path(&file), "--key", &fresh];
+        let (said, found) = audited.answer(&[&["verify"], &trusting[..]].concat());
+        assert_eq!(found, whole, "{name}: {said}");
+        let said = python(&[], &trusting);
+        assert_eq!(said.success, whole, "{name}: {said:?}");
+    }
 }
 
 #[test]

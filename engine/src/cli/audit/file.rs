@@ -148,10 +148,13 @@ impl Heads {
     }
 }
 
-/// What `tanglegate audit key` prints: the public key that signs now.
+/// What `tanglegate audit key` prints: the public key that signs now, as heads prove it.
 pub(super) async fn key(archive: &mut Archive) -> anyhow::Result<bool> {
     let key = archive.head_key().await?;
-    println!("{}", key.context("this log has adopted no key yet")?);
+    println!(
+        "{}",
+        key.context("no tree head of this log is signed yet: its key is proved by the first")?
+    );
     Ok(true)
 }
 

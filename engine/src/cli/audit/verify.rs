@@ -3,8 +3,8 @@
 use super::anchor::digest;
 use super::show;
 use crate::audit::{
-    Archive, FileError, Finding, KeptAnchor, Verifier, VerifyError, Whole, anchors_of_file,
-    look_up, verify_file,
+    Archive, FileError, Finding, KeptAnchor, Unsigned, Verifier, VerifyError, Whole,
+    anchors_of_file, look_up, verify_file,
 };
 use crate::heads::KeyFolder;
 use crate::ledger::{Anchored, Node, NodeLimits};
@@ -35,6 +35,10 @@ pub(in crate::cli) struct Verify {
     /// elsewhere. May be given several times
     #[arg(long = "anchor", value_name = "DIGEST", requires = "node", value_parser = digest)]
     anchors: Vec<Digest>,
+    /// How many events may stand behind the last tree head. Without it, as many as an engine
+    /// records in a few intervals of signing
+    #[arg(long, value_name = "EVENTS")]
+    max_unsigned: Option<u64>,
     /// The answer as JSON
     #[arg(long)]
     json: bool,
@@ -66,8 +70,16 @@ impl Verify {
         let node = self.node.as_ref();
         let node = node.map(|it| Node::new(it, NodeLimits::default()));
         let node = node.transpose()?;
+        let config = common.config()?;
+        let unsigned = match self.max_unsigned {
+            Some(events) => Unsigned {
+                events,
+                millis: None,
+            },
+            None => Unsigned::of(&config.heads),
+        };
         if let Some(path) = &self.file {
-            let verifier = Verifier::new(self.key.clone(), outside);
+            let verifier = Verifier::new(self.key.clone(), outside).unsigned(unsigned);
             let kept = match &node {
                 Some(_) => anchors_of_file(path)?,
                 None => Vec::new(),
@@ -82,7 +94,6 @@ impl Verify {
                 Err(error) => Err(error.into()),
             };
         }
-        let config = common.config()?;
         // What this machine's engine signed last stands in no database.
         let folder = data_dir(&config)?;
         let here = KeyFolder::of(&folder).head()?;
@@ -98,7 +109,7 @@ impl Verify {
             );
         }
         outside.extend(here);
-        let verifier = Verifier::new(self.key.clone(), outside);
+        let verifier = Verifier::new(self.key.clone(), outside).unsigned(unsigned);
         let found = self.of_log(&mut archive, verifier, node.as_ref()).await;
         archive.close().await;
         found.map_or_else(finding, |whole| Ok(Ok(whole)))
@@ -157,7 +168,6 @@ impl Verify {
 /// the verification to find.
 async fn other_log(archive: &mut Archive, head: Option<&SignedHead>) -> Option<Origin> {
     let key = archive.head_key().await.ok()??;
-    let key: HeadVerifier = key.0.parse().ok()?;
     (head?.head.origin != *key.origin()).then(|| key.origin().clone())
 }
 
@@ -169,12 +179,18 @@ fn finding(error: VerifyError) -> anyhow::Result<Result<Whole, Finding>> {
     }
 }
 
+fn counted(number: u64, what: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {what}{plural}")
+}
+
 fn words(whole: &Whole, trusted: bool, looked_up: bool) -> String {
     let looked_up = match looked_up {
         true => ", as they stand on the ledger",
         false => "; --node looks them up on the ledger",
     };
-    let mut text = format!("whole: {} events", whole.events + whole.withheld);
+    let total = whole.events + whole.withheld;
+    let mut text = format!("whole: {}", counted(total, "event"));
     if whole.withheld > 0 {
         let _ = write!(text, " ({} of them withheld)", whole.withheld);
     }
@@ -184,26 +200,29 @@ fn words(whole: &Whole, trusted: bool, looked_up: bool) -> String {
     };
     let _ = writeln!(
         text,
-        " in {} commits fit {} tree heads{}\n  root {}",
-        whole.batches, whole.heads, outside, whole.root
+        " in {} fit {}{}\n  root {}",
+        counted(whole.batches, "commit"),
+        counted(whole.heads, "tree head"),
+        outside,
+        whole.root
     );
     if whole.anchors > 0 {
-        let _ = writeln!(
-            text,
-            "  {} anchored tree heads fit{}",
-            whole.anchors, looked_up
-        );
+        let anchors = counted(whole.anchors, "anchored tree head");
+        let fit = if whole.anchors == 1 { "fits" } else { "fit" };
+        let _ = writeln!(text, "  {anchors} {fit}{looked_up}");
     }
-    let total = whole.events + whole.withheld;
-    if whole.signed < total {
-        let _ = writeln!(
-            text,
-            "  the last {} events are under no tree head yet",
-            total - whole.signed
-        );
+    match total - whole.signed {
+        0 => {}
+        1 => text.push_str("  the last event is under no tree head yet\n"),
+        last => {
+            let _ = writeln!(text, "  the last {last} events are under no tree head yet");
+        }
     }
     for key in &whole.keys {
         let _ = writeln!(text, "  signed with {key}");
+    }
+    for key in &whole.unproved_keys {
+        let _ = writeln!(text, "  named, and nothing is signed with it: {key}");
     }
     if !trusted && !whole.keys.is_empty() {
         text.push_str(
