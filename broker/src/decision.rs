@@ -2,9 +2,10 @@
 //! does the operator who wants to know why: both get the same answer in the same words.
 
 use crate::access::AccessView;
+use crate::correspondence::{KeyTopic, key_topic};
 use crate::limits::ClientLimits;
 use crate::permit::{SubscribePermit, WritePermit};
-use crate::session::concerns_me;
+use crate::session::needs_no_right;
 use crate::shard::Interest;
 use crate::wire::Reason;
 use std::fmt;
@@ -31,6 +32,8 @@ pub(crate) enum Refusal {
     Denied(Denied),
     /// The server's own topics.
     Reserved,
+    /// Answers to keys that he cannot name, or that he wants to share.
+    ManyKeys,
     /// More levels than the limit.
     TooDeep(Subject, usize),
     /// More bytes than the limit.
@@ -49,7 +52,7 @@ impl Refusal {
     pub(crate) fn reason(&self) -> Reason {
         match self {
             Self::Denied(Denied::NotReady) => Reason::ImplementationSpecific,
-            Self::Denied(_) | Self::Reserved => Reason::NotAuthorized,
+            Self::Denied(_) | Self::Reserved | Self::ManyKeys => Reason::NotAuthorized,
             Self::TooDeep(subject, _) | Self::TooLong(subject, _) => match subject {
                 Subject::Topic => Reason::TopicNameInvalid,
                 Subject::Filter => Reason::TopicFilterInvalid,
@@ -63,6 +66,10 @@ impl fmt::Display for Refusal {
         match self {
             Self::Denied(denied) => denied.fmt(f),
             Self::Reserved => f.write_str("topics that begin with $ belong to the server"),
+            Self::ManyKeys => f.write_str(
+                "answers are for one key: name its 32 digits, 0 to 9 and a to f, in \
+                 $SYS/access/keys/DIGITS/credential, without wildcards and alone",
+            ),
             Self::TooDeep(subject, most) => {
                 write!(f, "a {subject} may have at most {most} levels here")
             }
@@ -105,8 +112,8 @@ pub(crate) fn permit_publish(
 }
 
 /// May he subscribe to `interest`, which he wrote as `text`? The permit of a right, and what of it
-/// a shard demands. `None` stands for a filter on what every client is told about itself, which
-/// needs no right. Whoever shares a filter needs the same right as whoever reads it alone.
+/// a shard demands. `None` stands for a filter on what every client is told about itself, or on the
+/// answers to one key, which needs no right. Whoever shares a filter needs the same right as whoever reads it alone.
 ///
 /// # Errors
 /// When the filter is beyond the limits, or no running right overlaps it.
@@ -122,7 +129,13 @@ pub(crate) fn permit_subscribe(
         return Err(Refusal::TooLong(Subject::Filter, limits.topic_bytes));
     }
     check_size(Subject::Filter, filter.as_str(), limits)?;
-    let permit = match concerns_me(filter) {
+    let shared = matches!(interest, Interest::Shared(_));
+    match key_topic(filter.as_str()) {
+        KeyTopic::Nobodys => return Err(Refusal::ManyKeys),
+        KeyTopic::Of(_) if shared => return Err(Refusal::ManyKeys),
+        _ => {}
+    }
+    let permit = match needs_no_right(filter) {
         true => None,
         false => {
             let permit = view.permit_subscribe(subject, filter, now);

@@ -7,6 +7,7 @@ pub(crate) use context::{Budgets, Context, Phase};
 use crate::access::AccessView;
 use crate::alarm::Alarm;
 use crate::clock::Clock;
+use crate::correspondence::Correspondence;
 use crate::door::Door;
 use crate::entrance::{self, Entrance, ListenerSettings, TlsError};
 use crate::inquiry::Inquiry;
@@ -154,6 +155,7 @@ impl Gate {
         let shards = (0..readers.len())
             .map(|it| Arc::new(Shard::new(it, Arc::clone(&retained), Arc::clone(&counters))))
             .collect();
+        let correspondence = Correspondence::new(&limits, clock.clone(), Arc::clone(&counters));
         let context = Arc::new(Context {
             view,
             clock,
@@ -166,6 +168,7 @@ impl Gate {
             logins,
             door: Arc::new(Door::new(limits.clone(), Arc::clone(&counters))),
             budgets: Budgets::new(&limits),
+            correspondence,
             limits: Arc::new(limits),
             counters,
             phase: watch::Sender::new(Phase::Open),
@@ -246,6 +249,12 @@ impl Gate {
     #[must_use]
     pub fn announcer(&self) -> sys::Announcer {
         sys::Announcer::new(Arc::clone(&self.context))
+    }
+
+    /// What the engine and single clients tell each other by.
+    #[must_use]
+    pub fn correspondence(&self) -> Correspondence {
+        self.context.correspondence.clone()
     }
 
     /// What the gate did, for whoever wants to look at any time.
@@ -400,7 +409,7 @@ fn restore_retained(
     Arc::new(retained)
 }
 
-/// Removes retained messages that have expired, and closes the gate when the store fails: what
+/// Removes retained messages and answers that have expired, and closes the gate when the store fails: what
 /// it acknowledged then would not be safe.
 fn care_for_messages(context: &Arc<Context>) -> [JoinHandle<()>; 2] {
     let (expiring, watching) = (Arc::clone(context), Arc::clone(context));
@@ -410,6 +419,7 @@ fn care_for_messages(context: &Arc<Context>) -> [JoinHandle<()>; 2] {
             while expiring.retained.expire(now).is_some_and(|it| it <= now) {
                 tokio::task::yield_now().await;
             }
+            expiring.correspondence.expire(now);
             expiring.clock.reached(now.plus_millis(EXPIRY_LOOK)).await;
         }
     };

@@ -2,8 +2,9 @@
 
 use crate::access::AccessView;
 use crate::clock::Clock;
+use crate::correspondence::{KeyTopic, key_topic};
 use crate::decision::{
-    LOGIN_NEEDED, NO_MORE_ANONYMOUS, WRONG_LOGIN, permit_publish, permit_subscribe,
+    LOGIN_NEEDED, NO_MORE_ANONYMOUS, Refusal, WRONG_LOGIN, permit_publish, permit_subscribe,
 };
 use crate::limits::Limits;
 use crate::shard::Interest;
@@ -136,10 +137,14 @@ impl Inquiry {
                 Some(permit.map_err(|it| it.to_string())?.0)
             }
             Asked::Read(topic) if topic.as_str().starts_with(ME) => None,
-            Asked::Read(topic) => {
-                let permit = view.permit_deliver(subject, topic, now);
-                Some(permit.map_err(|it| it.to_string())?)
-            }
+            Asked::Read(topic) => match key_topic(topic.as_str()) {
+                KeyTopic::Of(_) => None,
+                KeyTopic::Nobodys => return Err(Refusal::ManyKeys.to_string()),
+                KeyTopic::Elsewhere => {
+                    let permit = view.permit_deliver(subject, topic, now);
+                    Some(permit.map_err(|it| it.to_string())?)
+                }
+            },
         };
         Ok(permit.map(|it: Permit| it.right().clone()))
     }

@@ -20,6 +20,7 @@ mod access;
 mod alarm;
 mod budget;
 mod clock;
+mod correspondence;
 mod decision;
 mod door;
 mod entrance;
@@ -52,6 +53,7 @@ mod wire;
 
 pub use access::AccessView;
 pub use clock::{Clock, ManualClock};
+pub use correspondence::{Correspondence, KeyNews, SealedAnswer, TooLong};
 pub use entrance::{
     CertificateName, ClientCertificates, ListenerSettings, TlsError, TlsSettings, Transport,
 };

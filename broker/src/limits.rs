@@ -58,6 +58,11 @@ pub struct Limits {
     pub retained_messages: usize,
     /// Bytes of retained messages in the store, topics and properties included.
     pub retained_bytes: usize,
+    /// Answers to keys that are kept until they are picked up. Beyond it the oldest are forgotten;
+    /// the event log still has them.
+    pub answers: usize,
+    /// Their bytes, with what keeping them costs, 384 each.
+    pub answer_bytes: usize,
     /// Bytes of published messages on their way to the shards; publishers wait beyond it.
     pub log_bytes: usize,
     /// Bytes that all clients with a login together make the gate hold, beyond the first 2 KiB of
@@ -134,6 +139,8 @@ impl Default for Limits {
             kept_sessions_per_login: 100,
             retained_messages: 100_000,
             retained_bytes: 64 << 20,
+            answers: 65_536,
+            answer_bytes: 96 << 20,
             log_bytes: 8 << 20,
             known_bytes: 512 << 20,
             anonymous_bytes: 64 << 20,

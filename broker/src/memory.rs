@@ -97,6 +97,7 @@ impl Settings {
                 times(limits.kept_sessions, SESSION + identifier),
             ),
             ("retained messages", limits.retained_bytes),
+            ("answers to keys", limits.answer_bytes),
             (
                 "messages between shards",
                 times(GROWTH, router::memory(limits.log_bytes) + packet),

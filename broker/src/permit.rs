@@ -11,7 +11,8 @@
 //! topic, and no outbox one without a [`ReadPermit`], whatever brings it there: a client, a will, the retained store, a group, or a
 //! session that came back.
 
-use crate::session::concerns_me;
+use crate::correspondence::{KeyTopic, key_topic};
+use crate::session::needs_no_right;
 use crate::shard::Interest;
 use crate::sys::ME;
 use std::num::NonZero;
@@ -82,7 +83,7 @@ impl SubscribePermit {
         let filter = interest.filter();
         let is_permitted = match permit {
             Some(it) => it.access().allows(Action::Read) && it.filter().overlaps(filter),
-            None => concerns_me(filter),
+            None => needs_no_right(filter),
         };
         assert!(
             is_permitted,
@@ -138,10 +139,12 @@ impl ReadRight {
             .map_or(Self::NONE, |until| Self { until })
     }
 
-    /// What a client may read because it concerns nobody else, whatever its rights say; `None`
-    /// for every other topic. Only its own connection brings it such messages.
+    /// What a client may read because it concerns nobody else, or because it can name the key that
+    /// it answers, whatever its rights say; `None` for every other topic. Only its own connection
+    /// brings it such messages.
     pub(crate) fn own(topic: &str) -> Option<Self> {
-        topic.starts_with(ME).then_some(Self {
+        let own = topic.starts_with(ME) || matches!(key_topic(topic), KeyTopic::Of(_));
+        own.then_some(Self {
             until: Timestamp::FOREVER,
         })
     }

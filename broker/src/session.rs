@@ -3,6 +3,7 @@
 mod acks;
 mod attached;
 mod connected;
+mod conversation;
 mod end;
 mod handle;
 mod handshake;
@@ -23,7 +24,7 @@ pub(crate) use acks::Receipt;
 pub(crate) use end::Order;
 pub(crate) use handle::Handle;
 pub(crate) use kept::restore;
-pub(crate) use me::concerns_me;
+pub(crate) use me::needs_no_right;
 pub(crate) use will::{LastWord, Then, Will};
 
 use crate::door::Admission;

@@ -299,6 +299,21 @@ impl Shard {
         (!ids.is_empty()).then(|| ids.into_iter().flatten().collect())
     }
 
+    /// What `pick` finds in the filters of a session's own subscriptions.
+    pub(crate) fn subscriptions_of<T>(
+        &self,
+        number: u32,
+        pick: impl FnMut(&TopicFilter) -> Option<T>,
+    ) -> Vec<T> {
+        let mut state = self.state.lock();
+        let slot = state.slots.get_mut(number).into_iter();
+        let subscriptions = slot.flat_map(|it| it.subscriptions.iter().flatten());
+        subscriptions
+            .map(|it| &it.filter)
+            .filter_map(pick)
+            .collect()
+    }
+
     /// Serves the sessions until the log stops.
     pub(crate) async fn serve(&self, mut reader: LogReader, clock: Clock) -> LogStopped {
         let mut read = 0;

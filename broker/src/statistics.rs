@@ -5,6 +5,7 @@ mod decisions;
 pub use decisions::{Decisions, Outcome, Stage};
 
 use crate::access::AccessView;
+use crate::correspondence::Correspondence;
 use crate::entrance::Entrance;
 use crate::gate::Budgets;
 use crate::registry::Registry;
@@ -117,6 +118,10 @@ counters! {
         dropped_too_large,
         /// Retained messages that found no room in the store.
         dropped_retained,
+        /// Keys made for clients that asked for one.
+        keys,
+        /// Answers to keys that were forgotten for want of room before anybody picked them up.
+        dropped_answers,
         /// Sessions cut because the login was suspended or its password changed.
         cut_sessions,
         /// Sessions cut because they let QoS 1 and 2 messages pile up, or stopped reading in mid-message
@@ -148,6 +153,10 @@ counters! {
         denied_wills,
         /// Bytes of retained messages in the store now, with what keeping them costs.
         retained_bytes,
+        /// Answers to keys that are kept now.
+        answers,
+        /// Their bytes, with what keeping them costs.
+        answer_bytes,
         /// Bytes that clients with a login make the gate hold now, beyond the first 2 KiB of each:
         /// messages that wait for them, and all else that they can make it hold.
         known_bytes,
@@ -190,6 +199,7 @@ pub struct StatisticsReader {
     pub(crate) budgets: Budgets,
     pub(crate) view: AccessView,
     pub(crate) backlog: Backlog,
+    pub(crate) correspondence: Correspondence,
     pub(crate) entrances: Arc<[(SocketAddr, Arc<Entrance>)]>,
 }
 
@@ -244,6 +254,7 @@ impl StatisticsReader {
             };
             (kind.0, kind.1) = (kind.0 + messages, kind.1 + bytes);
         }
+        let (answers, answer_bytes) = self.correspondence.size();
         let (store_backlog, store_backlog_bytes) = self.backlog.read();
         Statistics {
             denied_connects: decisions.denied(Stage::Connect),
@@ -253,6 +264,8 @@ impl StatisticsReader {
             away_sessions: self.registry.away() as u64,
             retained_messages: retained_messages as u64,
             retained_bytes: retained_bytes as u64,
+            answers: answers as u64,
+            answer_bytes: answer_bytes as u64,
             known_waiting: known.0,
             known_waiting_bytes: known.1,
             anonymous_waiting: anonymous.0,

@@ -4,6 +4,7 @@ use crate::access::AccessView;
 use crate::alarm::Alarm;
 use crate::budget::{Budget, Share};
 use crate::clock::Clock;
+use crate::correspondence::Correspondence;
 use crate::door::Door;
 use crate::limits::Limits;
 use crate::login::LoginDesk;
@@ -46,6 +47,7 @@ pub(crate) struct Context {
     pub(crate) alarm: Alarm,
     pub(crate) logins: LoginDesk,
     pub(crate) door: Arc<Door>,
+    pub(crate) correspondence: Correspondence,
     pub(crate) counters: Arc<Counters>,
     pub(crate) phase: watch::Sender<Phase>,
     pub(super) sessions: AtomicU64,
@@ -111,6 +113,7 @@ impl Context {
             budgets: self.budgets.clone(),
             view: self.view.clone(),
             backlog: self.store.backlog(),
+            correspondence: self.correspondence.clone(),
             entrances: Arc::default(),
         }
     }

@@ -2,6 +2,7 @@
 
 use super::acks::Acks;
 use super::attached::Attached;
+use super::conversation::Conversation;
 use super::end::End;
 use super::me::Me;
 use super::patience::Patience;
@@ -64,6 +65,8 @@ pub(super) struct Connection {
     /// The first of them found no room, when so much had been given back to the budget.
     pub(super) starved: Option<u64>,
     pub(super) me: Me,
+    /// `None` until the client asks for a key or for answers.
+    pub(super) conversation: Option<Box<Conversation>>,
     pub(super) patience: Patience,
     /// Messages read since the last turn.
     pub(super) record: RecordWriter,
@@ -130,6 +133,7 @@ impl Connection {
             replays: VecDeque::new(),
             starved: None,
             me: Me::default(),
+            conversation: None,
             patience,
             record: RecordWriter::default(),
             received: 0,
@@ -154,6 +158,9 @@ impl Connection {
 
     /// Serves the client until the end.
     pub(super) async fn run(&mut self) -> End {
+        if self.handle().subject.is_some() {
+            self.watch_again();
+        }
         // The CONNACK goes first, whatever there is to say besides ([MQTT-3.2.0-1]). Then what
         // came behind the CONNECT ([MQTT-3.1.4-5]).
         let mut result = match self.write() {

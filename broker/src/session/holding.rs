@@ -12,7 +12,8 @@ impl Connection {
         let own_aliases = self.own_aliases.as_ref().map_or(0, |it| it.cost());
         let known =
             own_aliases + self.aliases.cost() + self.permits.cost() + self.identifiers * IDENTIFIER;
-        packets + answers + known
+        let conversation = self.conversation.as_ref().map_or(0, |it| it.cost());
+        packets + answers + known + conversation
     }
 
     /// Counts it, where it has become more; that it has become less is told when the connection

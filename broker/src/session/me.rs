@@ -1,11 +1,11 @@
 //! What the client is told about itself, on topics that nobody else can read.
 
 use super::connected::Connection;
+use crate::correspondence::{KeyTopic, key_topic};
 use crate::outbox::Bounds;
 use crate::permit::ReadRight;
 use crate::sys::{self, DENIED, LEASE, ME};
 use crate::wire::Delivery;
-use std::collections::VecDeque;
 use tanglegate_core::{Timestamp, TopicFilter};
 
 /// Refusals that wait to be told. More of them are not worth a client's while.
@@ -18,7 +18,7 @@ const REFUSAL: usize = 4_096;
 #[derive(Debug, Default)]
 pub(super) struct Me {
     lease: Option<LeaseNews>,
-    denied: VecDeque<String>,
+    denied: Vec<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,44 +49,51 @@ impl Me {
     }
 }
 
-/// True when the filter matches some topic that every client may read.
-pub(crate) fn concerns_me(filter: &TopicFilter) -> bool {
+/// True when the filter matches some topic that every client may read: of its own, or the answers
+/// to a key that it can name.
+pub(crate) fn needs_no_right(filter: &TopicFilter) -> bool {
     let own = TopicFilter::parse(&format!("{ME}#")).expect("a valid filter");
-    own.overlaps(filter)
+    own.overlaps(filter) || matches!(key_topic(filter.as_str()), KeyTopic::Of(_))
 }
 
 impl Connection {
     /// Has the client told why a filter was refused, if it listens.
     pub(super) fn note_denied(&mut self, filter: &str, why: &str) {
-        let handle = self.handle();
-        let listens = handle.shard.subscribed(handle.slot, DENIED).is_some();
+        let listens = self.listens(DENIED).is_some();
         if listens && self.me.denied.len() < REFUSALS && filter.len() + why.len() < REFUSAL {
-            self.me.denied.push_back(sys::denied(filter, why));
+            self.me.denied.push(sys::denied(filter, why));
         }
+    }
+
+    /// Identifiers of the client's subscriptions that match `topic`; `None` without any.
+    pub(super) fn listens(&self, topic: &str) -> Option<Vec<u32>> {
+        let handle = self.handle();
+        handle.shard.subscribed(handle.slot, topic)
     }
 
     /// Tells the client what it has yet to be told, if it has subscribed to it.
     pub(super) fn tell(&mut self) {
-        if let Some(news) = self.me.lease.take() {
-            let handle = self.handle();
-            if let Some(ids) = handle.shard.subscribed(handle.slot, LEASE) {
-                let json = sys::lease(&self.rights, self.now());
-                self.push_news(LEASE, &json, news == LeaseNews::State, &ids);
-            }
+        if let Some(news) = self.me.lease.take()
+            && let Some(ids) = self.listens(LEASE)
+        {
+            let json = sys::lease(&self.rights, self.now());
+            let retain = news == LeaseNews::State;
+            self.push_news(LEASE, json.as_bytes(), retain, &ids);
         }
+        self.tell_letters();
         if self.me.denied.is_empty() {
             return;
         }
         let denied = std::mem::take(&mut self.me.denied);
-        let handle = self.handle();
-        if let Some(ids) = handle.shard.subscribed(handle.slot, DENIED) {
+        if let Some(ids) = self.listens(DENIED) {
             for json in denied {
-                self.push_news(DENIED, &json, false, &ids);
+                self.push_news(DENIED, json.as_bytes(), false, &ids);
             }
         }
     }
 
-    fn push_news(&mut self, topic: &str, json: &str, retain: bool, ids: &[u32]) {
+    /// Tells the client alone something, on a topic that takes no right.
+    pub(super) fn push_news(&mut self, topic: &str, payload: &[u8], retain: bool, ids: &[u32]) {
         let news = Delivery {
             version: self.version,
             qos: 0,
@@ -97,7 +104,7 @@ impl Connection {
             expiry: None,
             ids,
             forwarded: &[],
-            payload: json.as_bytes(),
+            payload,
         };
         let own = ReadRight::own(topic).expect("news are told on a client's own topics");
         if let Ok(permit) = own.at(self.now())

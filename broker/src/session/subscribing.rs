@@ -1,8 +1,10 @@
 //! What the client wants to receive.
 
 use super::connected::Connection;
+use super::conversation::WATCHED;
 use super::me::Me;
 use super::replay::Replay;
+use crate::correspondence::{KeyTopic, key_topic};
 use crate::decision;
 use crate::outbox::subscription_cost;
 use crate::permit::SubscribePermit;
@@ -65,6 +67,13 @@ impl Connection {
         id: Option<NonZero<u32>>,
     ) -> Result<Reason, Refusal> {
         let permit = self.check_interest(text)?;
+        let key = key_topic(text);
+        if let KeyTopic::Of(key) = &key
+            && !self.may_watch(key)
+        {
+            let why = format!("a client may ask for the answers to at most {WATCHED} keys");
+            return Err(self.no_place(why));
+        }
         let cost = subscription_cost(text);
         if !self.hold_subscription(|held| held + cost) {
             return Err(self.no_place(self.no_room().to_string()));
@@ -88,10 +97,15 @@ impl Connection {
             id,
         });
         self.acks.rest_on(mark);
+        let retained = options.retain_handling == 0 || (options.retain_handling == 1 && is_new);
+        if let KeyTopic::Of(key) = key {
+            self.watch(key, retained);
+        }
         // Who shares gets no retained messages (MQTT 5.0 §4.8.2).
         if let Interest::All(filter) = permit.interest()
-            && (options.retain_handling == 0 || (options.retain_handling == 1 && is_new))
+            && retained
         {
+            self.ask_for_letters(filter);
             if Me::concerns_lease(filter) {
                 self.me.tell_lease_retained();
             }
@@ -158,6 +172,9 @@ impl Connection {
                 self.acks.rest_on(mark);
             }
             self.replays.retain(|it| it.filter.as_str() != filter);
+            if let KeyTopic::Of(key) = key_topic(filter) {
+                self.unwatch(&key);
+            }
             reasons.push(if known {
                 Reason::Success
             } else {

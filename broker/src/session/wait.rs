@@ -42,6 +42,8 @@ impl Connection {
             store.when_safe(mark, move || outbox.wake());
         }
         woken.other |= self.rights_changed() || (!blocked && self.acks.is_ready());
+        let news = self.conversation.as_ref().is_some_and(|it| it.has_news());
+        woken.other |= !blocked && news;
         if let Some(given) = self.starved
             && !blocked
         {

@@ -153,6 +153,7 @@ impl From<&Refusal> for Outcome {
             Refusal::Denied(Denied::Suspended) => Self::Suspended,
             Refusal::Denied(Denied::NotReady) => Self::NotReady,
             Refusal::Reserved => Self::Reserved,
+            Refusal::ManyKeys => Self::NoRight,
             Refusal::TooDeep(..) | Refusal::TooLong(..) => Self::Limit,
         }
     }

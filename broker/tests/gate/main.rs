@@ -5,6 +5,7 @@ mod wire;
 
 mod aliases;
 mod connecting;
+mod correspondence;
 mod exactly_once;
 mod floods;
 mod handshakes;

@@ -161,7 +161,7 @@ section! {
         connections connections_per_address connect_within connect_bytes logins_at_once
         logins_waiting logins_waiting_per_address logins_remembered_for opening opening_per_address
         connects connects_per_address anonymous_connects_per_address anonymous_per_address
-        kept_sessions_per_login log_bytes known_bytes anonymous_bytes opening_bytes
+        kept_sessions_per_login answers answer_bytes log_bytes known_bytes anonymous_bytes opening_bytes
     }
     or_none { anonymous_connections logins_remembered session_expiry kept_sessions retained_messages retained_bytes }
     sections { known: KnownSection anonymous: AnonymousSection }

@@ -244,6 +244,14 @@ fn stores(page: &mut Page<'_>, it: &Statistics) -> fmt::Result {
     )?;
     let help = "Bytes of retained messages, with what keeping them costs";
     page.gauge("retained_bytes", help, it.retained_bytes)?;
+    let help = "Answers to keys of buyers that nobody has picked up yet";
+    page.gauge("answers", help, it.answers)?;
+    let help = "Bytes of these answers, with what keeping them costs";
+    page.gauge("answer_bytes", help, it.answer_bytes)?;
+    let help = "Answers that were forgotten for want of room before anybody picked them up";
+    page.counter("answers_dropped", help, it.dropped_answers)?;
+    let help = "Keys that were made for clients that asked for one";
+    page.counter("keys_made", help, it.keys)?;
     let help = "Bytes of published messages on their way to the shards";
     page.gauge("log_bytes", help, it.log_bytes)?;
     let help = "Publishers wait while more bytes than this are on their way to the shards";
