@@ -8,8 +8,8 @@ use crate::event_log::{EventLogError, describe};
 use serde::Serialize;
 use std::collections::BTreeSet;
 use tanglegate_core::{
-    Acl, Action, Denied, Event, OfferId, PaymentId, Position, Right, Rule, Source, SubscriberId,
-    Timestamp, TopicFilter, TopicName,
+    Access, Acl, Action, Denied, Event, PaymentId, Position, Right, Rule, RuleId, Source,
+    SubscriberId, Timestamp, TopicFilter, TopicName,
 };
 
 /// What somebody wanted.
@@ -24,6 +24,30 @@ pub enum Wanted {
     /// To publish on a topic.
     Write(TopicName),
 }
+
+impl Wanted {
+    /// True when a right to `access` on `filter` allows it, while it runs.
+    fn fits(&self, filter: &TopicFilter, access: Access) -> bool {
+        match self {
+            Self::Connect => false,
+            Self::Subscribe(wanted) => access.allows(Action::Read) && filter.overlaps(wanted),
+            Self::Read(topic) => access.allows(Action::Read) && filter.matches(topic.as_str()),
+            Self::Write(topic) => access.allows(Action::Write) && filter.matches(topic.as_str()),
+        }
+    }
+
+    /// True for what the gate tells every client about itself, which takes no right.
+    fn concerns_the_asker(&self) -> bool {
+        match self {
+            Self::Connect | Self::Write(_) => false,
+            Self::Subscribe(filter) => filter.as_str().starts_with(ME),
+            Self::Read(topic) => topic.as_str().starts_with(ME),
+        }
+    }
+}
+
+/// What the topics of each client's own view begin with.
+const ME: &str = "$SYS/access/me/";
 
 /// Who wanted what, and when.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,7 +131,7 @@ pub async fn explain(
     {
         return Ok(answer.unknown(&history, subject));
     }
-    answer.judge(&acl, question);
+    answer.judge(&history, &acl, question);
     let payments = answer.payments.clone();
     for payment in payments {
         let events = of_payment(archive, payment).await?;
@@ -174,39 +198,23 @@ impl<'a> Answer<'a> {
         self.finish()
     }
 
-    fn judge(&mut self, acl: &Acl, question: &Question) {
+    fn judge(&mut self, history: &History, acl: &Acl, question: &Question) {
         let (subject, at) = (question.subject, self.moment.at);
-        match &question.wanted {
+        let permit = match &question.wanted {
+            wanted if wanted.concerns_the_asker() => {
+                return self.yes("every client may read what is told about it".to_owned());
+            }
             Wanted::Connect => match acl.permit_connect(subject) {
-                Ok(()) => self.yes("nothing stood against it".to_owned()),
-                Err(denied) => self.no(&denied),
+                Ok(()) => return self.yes("nothing stood against it".to_owned()),
+                Err(denied) => Err(denied),
             },
-            Wanted::Subscribe(filter) => match acl.permit_subscribe(subject, filter, at) {
-                Ok(permit) => {
-                    let same = |it: &&Right| {
-                        it.filter() == permit.filter()
-                            && it.access() == permit.access()
-                            && it.until() == permit.until()
-                    };
-                    let rights = acl.rights(subject);
-                    self.by_right(rights.iter().find(same));
-                }
-                Err(denied) => self.no(&denied),
-            },
-            Wanted::Read(topic) => match acl.permit_deliver(subject, topic, at) {
-                Ok(_) => {
-                    let rights = acl.rights(subject);
-                    self.by_right(rights.find(Action::Read, topic.as_str(), at));
-                }
-                Err(denied) => self.no(&denied),
-            },
-            Wanted::Write(topic) => match acl.permit_publish(subject, topic, at) {
-                Ok(_) => {
-                    let rights = acl.rights(subject);
-                    self.by_right(rights.find(Action::Write, topic.as_str(), at));
-                }
-                Err(denied) => self.no(&denied),
-            },
+            Wanted::Subscribe(filter) => acl.permit_subscribe(subject, filter, at),
+            Wanted::Read(topic) => acl.permit_deliver(subject, topic, at),
+            Wanted::Write(topic) => acl.permit_publish(subject, topic, at),
+        };
+        match permit {
+            Ok(permit) => self.by_right(permit.right()),
+            Err(denied) => self.no(&denied, history, acl, question),
         }
     }
 
@@ -214,99 +222,122 @@ impl<'a> Answer<'a> {
         (self.verdict, self.why) = (Verdict::Yes, why);
     }
 
-    fn by_right(&mut self, right: Option<&Right>) {
-        let Some(right) = right else {
-            return self.yes("a right that overlaps".to_owned());
-        };
+    fn by_right(&mut self, right: &Right) {
         let (filter, access) = (right.filter(), right.access());
+        self.yes(match right.source() {
+            Source::Lease(offer) => format!(
+                "a lease of {offer} gave {access} on {filter} until {}",
+                right.until()
+            ),
+            Source::Rule(rule) => format!("rule {rule} gave {access} on {filter}, without end"),
+        });
+        self.add_source(right);
+    }
+
+    /// The events that a right comes from.
+    fn add_source(&mut self, right: &Right) {
         match right.source() {
-            Source::Lease(offer) => {
-                self.yes(format!(
-                    "a lease of {offer} gave {access} on {filter} until {}",
-                    right.until()
-                ));
-                self.add_lease(filter, Some(offer));
+            Source::Lease(_) => self.add_lease(right.filter(), right.access()),
+            Source::Rule(rule) => self.chain.extend(self.given(*rule).map(link)),
+        }
+    }
+
+    fn given(&self, rule: RuleId) -> Option<&'a Entry> {
+        let given = |it: &&Entry| matches!(&it.event, Event::RuleGiven { rule: Rule { id, .. } } if *id == rule);
+        self.known.iter().find(given)
+    }
+
+    fn no(&mut self, denied: &Denied, history: &History, acl: &Acl, question: &Question) {
+        self.why = denied.to_string();
+        let closed = self.known.iter().rev().find(|it| {
+            let closes = matches!(
+                it.event,
+                Event::SubscriberSuspended { .. } | Event::SubscriberErased { .. }
+            );
+            closes && *denied == Denied::Suspended
+        });
+        if closed.is_some_and(|it| matches!(it.event, Event::SubscriberErased { .. })) {
+            "this login was erased, and its rights with it".clone_into(&mut self.why);
+        }
+        let last = match (&question.wanted, closed) {
+            (Wanted::Connect, Some(closed)) => Some((closed.row.recorded_at, "")),
+            // What it could do until it was closed.
+            (wanted, Some(closed)) => {
+                let open = history.table(Position(closed.row.position - 1));
+                self.last_allowed(&open, question.subject, wanted, closed.row.recorded_at)
             }
-            Source::Rule(rule) => {
-                self.yes(format!(
-                    "rule {rule} gave {access} on {filter}, without end"
-                ));
-                let given = self.known.iter().find(|it| {
-                    matches!(&it.event, Event::RuleGiven { rule: Rule { id, .. } } if id == rule)
-                });
-                self.chain.extend(given.map(link));
+            (wanted, None) => self.last_allowed(acl, question.subject, wanted, Timestamp::FOREVER),
+        };
+        self.last_there = Some(last.map_or_else(
+            || "never before".to_owned(),
+            |(at, how)| format!("until {at}{how}"),
+        ));
+    }
+
+    /// The latest instant up to which a right allowed it: the end of a lease, the removal of a
+    /// rule, or `closed`, when the login was closed. What that right came from joins the chain.
+    fn last_allowed(
+        &mut self,
+        acl: &Acl,
+        subject: Option<SubscriberId>,
+        wanted: &Wanted,
+        closed: Timestamp,
+    ) -> Option<(Timestamp, &'static str)> {
+        let rights = acl.rights(subject);
+        let fitting = rights
+            .iter()
+            .filter(|it| wanted.fits(it.filter(), it.access()));
+        let held = fitting.max_by_key(|it| it.until());
+        let removals = self.known.iter().rev().filter_map(|removed| {
+            let Event::RuleRemoved { rule } = &removed.event else {
+                return None;
+            };
+            let given = self.given(*rule)?;
+            let Event::RuleGiven { rule } = &given.event else {
+                return None;
+            };
+            wanted
+                .fits(&rule.filter, rule.access)
+                .then_some((given, removed))
+        });
+        let removed = removals.max_by_key(|it| it.1.row.recorded_at.min(closed));
+        let until = held.map(|it| it.until().min(closed));
+        match removed {
+            Some((given, removed)) if until.is_none_or(|it| it < removed.row.recorded_at) => {
+                self.chain.extend([link(given), link(removed)]);
+                Some((removed.row.recorded_at, ", by a rule that was removed"))
+            }
+            _ => {
+                self.add_source(held?);
+                Some((until?, ""))
             }
         }
     }
 
-    fn no(&mut self, denied: &Denied) {
-        self.why = denied.to_string();
-        self.last_there = Some(match denied {
-            Denied::Ended { filter, at, .. } => {
-                self.add_lease(filter, None);
-                format!("until {at}")
-            }
-            Denied::NoRight { .. } => match self.last_rule() {
-                Some(removed) => format!("until {removed}, by a rule that was removed"),
-                None => "never before".to_owned(),
-            },
-            Denied::Suspended => match self.chain.last() {
-                Some(closed) => {
-                    if closed.kind == "subscriber_erased" {
-                        "this login was erased, and its rights with it".clone_into(&mut self.why);
-                    }
-                    format!("until {}", closed.recorded_at)
-                }
-                None => "never before".to_owned(),
-            },
-            Denied::NotReady => "unknown".to_owned(),
-        });
-    }
-
-    /// The last rule that was taken away from the subject, into the chain.
-    fn last_rule(&mut self) -> Option<Timestamp> {
-        let removed = self.known.iter().rev();
-        let removed = removed
-            .into_iter()
-            .find(|it| matches!(it.event, Event::RuleRemoved { .. }))?;
-        let Event::RuleRemoved { rule } = &removed.event else {
-            return None;
-        };
-        let given = self.known.iter().find(
-            |it| matches!(&it.event, Event::RuleGiven { rule: Rule { id, .. } } if id == rule),
-        );
-        self.chain.extend(given.map(link));
-        self.chain.push(link(removed));
-        Some(removed.row.recorded_at)
-    }
-
-    /// The lease's events since it was last granted anew, the terms it was bought on, and the
+    /// The lease's events since it was last granted anew, the terms of each purchase, and the
     /// payments.
-    fn add_lease(&mut self, filter: &TopicFilter, offer: Option<&OfferId>) {
+    fn add_lease(&mut self, filter: &TopicFilter, access: Access) {
         let his = self
             .known
             .iter()
-            .filter(|it| lease(&it.event) == Some(filter));
+            .filter(|it| lease(&it.event) == Some((filter, access)));
         let his: Vec<&Entry> = his.collect();
         let granted = his
             .iter()
             .rposition(|it| matches!(it.event, Event::LeaseGranted { .. }));
         let his = &his[granted.unwrap_or(0)..];
-        let mut bought = offer.cloned();
         for entry in his {
             if let Event::LeaseGranted { payment, offer, .. }
             | Event::LeaseExtended { payment, offer, .. } = &entry.event
             {
                 self.payments.insert(*payment);
-                bought.get_or_insert(offer.clone());
+                let terms = self.known.iter().rev().find(|it| {
+                    let published = matches!(&it.event, Event::OfferPublished { offer: terms } if terms.id == *offer);
+                    published && it.row.position < entry.row.position
+                });
+                self.chain.extend(terms.map(link));
             }
         }
-        let before = his.first().map_or(0, |it| it.row.position);
-        let terms = self.known.iter().rev().find(|it| {
-            it.row.position < before
-                && matches!(&it.event, Event::OfferPublished { offer } if Some(&offer.id) == bought.as_ref())
-        });
-        self.chain.extend(terms.map(link));
         self.chain.extend(his.iter().map(|it| link(it)));
     }
 
@@ -324,12 +355,12 @@ impl<'a> Answer<'a> {
     }
 }
 
-/// Where the lease is that an event is about.
-fn lease(event: &Event) -> Option<&TopicFilter> {
+/// Where the lease is that an event is about, and what it allows.
+fn lease(event: &Event) -> Option<(&TopicFilter, Access)> {
     match event {
-        Event::LeaseGranted { filter, .. }
-        | Event::LeaseExtended { filter, .. }
-        | Event::LeaseRevoked { filter, .. } => Some(filter),
+        Event::LeaseGranted { filter, access, .. }
+        | Event::LeaseExtended { filter, access, .. }
+        | Event::LeaseRevoked { filter, access, .. } => Some((filter, *access)),
         _ => None,
     }
 }

@@ -530,6 +530,7 @@ impl<'a> Input<'a> {
     /// The first line: whose events are disclosed.
     fn title(&mut self) -> Result<Option<String>, FileError> {
         let line = self.next()?.unwrap_or_default();
+        self.number = 1;
         let title: Title<'_> = serde_json::from_str(&line)
             .map_err(|_| self.wrong("it is not the title of an exported log"))?;
         if title.format != FORMAT || title.version != VERSION {

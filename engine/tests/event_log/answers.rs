@@ -122,7 +122,7 @@ async fn a_no_tells_what_was_missing_and_when_it_was_last_there() {
         (1, "no such login yet", "never before", 0),
         (2, "no right to read sensor/live", "never before", 1),
         (9, "lease on sensor/live ended", "until ", 9),
-        (10, "suspended", "until ", 2),
+        (10, "suspended", "until ", 10),
         (11, "lease on sensor/live ended", "until ", 10),
     ];
     for (position, why, last, chain) in cases {
@@ -148,6 +148,21 @@ async fn a_no_tells_what_was_missing_and_when_it_was_last_there() {
     assert!(nobody.why.contains("no right"), "{nobody:?}");
     let other = ask(&mut archive, ana(), read("other"), at(13)).await;
     assert!(other.why.contains("no right to read other"), "{other:?}");
+    let never = other.last_there.as_deref();
+    assert_eq!(
+        never,
+        Some("never before"),
+        "the removed rule was about another topic"
+    );
+    let removed = ask(&mut archive, ana(), topic(), at(13)).await;
+    let last_there = removed.last_there.clone().unwrap_or_default();
+    assert!(
+        last_there.ends_with("by a rule that was removed"),
+        "{last_there}"
+    );
+    assert!(kinds(&removed).contains(&"rule_removed"), "{removed:?}");
+    let own = ask(&mut archive, ana(), read("$SYS/access/me/lease"), at(13)).await;
+    assert_eq!(own.verdict, Verdict::Yes, "{own:?}");
     archive.close().await;
 }
 
