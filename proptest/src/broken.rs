@@ -5,6 +5,12 @@
 #[error("{0}")]
 pub struct Broken(pub String);
 
+impl From<tanglegate_core::Contradiction> for Broken {
+    fn from(contradiction: tanglegate_core::Contradiction) -> Self {
+        Self(contradiction.to_string())
+    }
+}
+
 /// Returns [`Broken`] with a message when the condition does not hold.
 macro_rules! ensure {
     ($condition:expr, $($message:tt)+) => {

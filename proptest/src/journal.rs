@@ -178,7 +178,7 @@ impl Journal {
         let (mut state, mut tables) = (State::default(), Tables::default());
         let mut changes = Vec::new();
         for entry in self.entries.iter().take_while(|it| it.position <= last) {
-            state.evolve(entry.recorded(), &mut changes);
+            state.evolve(entry.recorded(), &mut changes)?;
             state.settle();
             for change in changes.drain(..) {
                 tables.write(change)?;

@@ -97,7 +97,7 @@ impl Writer {
             if let Err(fault) = written {
                 note(fault);
             }
-            Ok(written)
+            Ok::<_, Broken>(written)
         };
         let is_empty = ready.batch.is_empty();
         let settled = match fate {
@@ -140,7 +140,7 @@ impl Writer {
         let mut rows = Vec::new();
         let last = self.state.position();
         for entry in journal.entries.iter().skip_while(|it| it.position <= last) {
-            self.state.evolve(entry.recorded(), &mut rows);
+            self.state.evolve(entry.recorded(), &mut rows)?;
             self.frontier.push(entry.leaf());
             self.permit(entry)?;
         }
@@ -247,7 +247,8 @@ impl Batch {
                 key: key.map(IdempotencyKey::to_bytes),
                 event,
             };
-            state.evolve(entry.recorded(), &mut self.changes);
+            let evolved = state.evolve(entry.recorded(), &mut self.changes);
+            evolved.expect("what was decided follows from the state");
             self.frontier.push(entry.leaf());
             entries.push(entry);
         }

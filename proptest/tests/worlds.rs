@@ -171,7 +171,7 @@ fn fold(position: u64, at: u64) -> State {
             recorded_at: Timestamp(at),
             event: &event,
         };
-        state.evolve(recorded, &mut Vec::new());
+        state.evolve(recorded, &mut Vec::new()).expect("decided");
     }
     state
 }

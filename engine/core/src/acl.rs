@@ -2,9 +2,9 @@
 
 use crate::rights::Grant;
 use crate::{
-    Access, Action, Audience, Denied, Event, Offer, OfferId, PasswordVerifier, Permit, Position,
-    Recorded, Right, Rights, Rule, RuleId, Source, SubscriberId, Timestamp, TopicFilter, TopicName,
-    Username,
+    Access, Action, Audience, Contradiction, Denied, Event, Offer, OfferId, PasswordVerifier,
+    Permit, Position, Recorded, Right, Rights, Rule, RuleId, Source, SubscriberId, Timestamp,
+    TopicFilter, TopicName, Username,
 };
 use own::Own;
 use std::collections::{BTreeMap, HashMap};
@@ -103,6 +103,8 @@ impl Default for Acl {
     }
 }
 
+const NOBODY: &str = "no such subscriber was registered";
+
 impl Acl {
     /// The place of the last event folded.
     #[must_use]
@@ -113,23 +115,34 @@ impl Acl {
     /// Folds one event, and tells whose rights it changed.
     ///
     /// # Panics
-    /// When the event does not follow the last one, or the log contradicts itself.
+    /// When the event does not follow the last one, or contradicts those before: what comes here
+    /// was folded into the [`crate::State`] first.
     pub fn apply(&mut self, recorded: Recorded<'_>) -> Affected {
         let position = recorded.position;
         assert_eq!(position, self.as_of.next(), "positions have no gaps");
-        self.apply_some(recorded)
+        match self.apply_some(recorded) {
+            Ok(affected) => affected,
+            Err(contradiction) => panic!("{contradiction}"),
+        }
     }
 
     /// Folds one of some events only: for a table that is asked about one subject. Everything that
     /// this subject's rights rest on has to be among them, in the order of the log.
     ///
-    /// # Panics
+    /// # Errors
     /// When the event does not come after the last one, or the events contradict each other.
-    pub fn apply_some(&mut self, recorded: Recorded<'_>) -> Affected {
+    pub fn apply_some(&mut self, recorded: Recorded<'_>) -> Result<Affected, Contradiction> {
         let position = recorded.position;
-        assert!(position > self.as_of, "events come in their order");
+        let contradiction = |what| Contradiction { position, what };
+        if position <= self.as_of {
+            return Err(contradiction("it stands before an event that came earlier"));
+        }
         self.as_of = position;
-        match recorded.event {
+        self.fold(position, recorded.event).map_err(contradiction)
+    }
+
+    fn fold(&mut self, position: Position, event: &Event) -> Result<Affected, &'static str> {
+        Ok(match event {
             Event::ChainBound { .. }
             | Event::LedgerScanned { .. }
             | Event::PaymentConfirmed { .. }
@@ -153,8 +166,8 @@ impl Acl {
                 self.offers.remove(offer);
                 Affected::Nobody
             }
-            Event::RuleGiven { rule } => self.give_rule(rule),
-            Event::RuleRemoved { rule } => self.remove_rule(*rule),
+            Event::RuleGiven { rule } => self.give_rule(rule)?,
+            Event::RuleRemoved { rule } => self.remove_rule(*rule)?,
             Event::SubscriberRegistered {
                 subscriber,
                 username,
@@ -180,18 +193,18 @@ impl Acl {
                     password_set_at: position,
                 };
                 let known = self.accounts.insert(*subscriber, account);
-                assert!(known.is_some(), "the subscriber was registered");
+                known.ok_or(NOBODY)?;
                 Affected::Subscriber(*subscriber)
             }
             Event::SubscriberSuspended { subscriber } => {
                 let own = self.open.remove(subscriber);
-                let own = own.expect("an open login was suspended");
+                let own = own.ok_or("no open login of that identity")?;
                 self.suspended.insert(*subscriber, own);
                 Affected::Subscriber(*subscriber)
             }
             Event::SubscriberReinstated { subscriber } => {
                 let own = self.suspended.remove(subscriber);
-                let own = own.expect("a suspended login was reinstated");
+                let own = own.ok_or("no suspended login of that identity")?;
                 self.open.insert(*subscriber, own);
                 Affected::Subscriber(*subscriber)
             }
@@ -201,7 +214,7 @@ impl Acl {
                 self.open.remove(subscriber);
                 self.suspended.remove(subscriber);
                 let account = self.accounts.get_mut(subscriber);
-                account.expect("the subscriber was registered").verifier = None;
+                account.ok_or(NOBODY)?.verifier = None;
                 Affected::Subscriber(*subscriber)
             }
             Event::LeaseGranted {
@@ -219,14 +232,14 @@ impl Acl {
                 until,
                 offer,
                 ..
-            } => self.lease(*subscriber, filter, *access, *until, offer),
+            } => self.lease(*subscriber, filter, *access, *until, offer)?,
             Event::LeaseRevoked {
                 subscriber,
                 filter,
                 access,
                 until,
-            } => self.revoke(*subscriber, filter, *access, *until),
-        }
+            } => self.revoke(*subscriber, filter, *access, *until)?,
+        })
     }
 
     /// What it takes to check a login; `None` when there is no such login.
@@ -395,12 +408,12 @@ impl Acl {
         }
     }
 
-    fn own(&mut self, subscriber: SubscriberId) -> &mut Own {
+    fn own(&mut self, subscriber: SubscriberId) -> Result<&mut Own, &'static str> {
         let own = match self.open.get_mut(&subscriber) {
             None => self.suspended.get_mut(&subscriber),
             open => open,
         };
-        own.expect("the subscriber was registered")
+        own.ok_or(NOBODY)
     }
 
     fn lease(
@@ -410,7 +423,7 @@ impl Acl {
         access: Access,
         until: Timestamp,
         offer: &OfferId,
-    ) -> Affected {
+    ) -> Result<Affected, &'static str> {
         // All leases of an offer share what they grant, while it is on sale.
         let sold = self.offers.get(offer).map(|it| &it.grant);
         let grant = match sold.filter(|it| (&it.filter, it.access) == (filter, access)) {
@@ -422,11 +435,11 @@ impl Acl {
             }),
         };
         let right = Right::new(grant, until);
-        let own = self.own(subscriber);
+        let own = self.own(subscriber)?;
         let others = own.as_slice().iter();
         let others = others.filter(|it| !is_lease_of(it, filter, access));
         *own = others.cloned().chain([right]).collect();
-        Affected::Subscriber(subscriber)
+        Ok(Affected::Subscriber(subscriber))
     }
 
     fn revoke(
@@ -435,17 +448,17 @@ impl Acl {
         filter: &TopicFilter,
         access: Access,
         until: Timestamp,
-    ) -> Affected {
+    ) -> Result<Affected, &'static str> {
         let revoked = |it: &Right| match is_lease_of(it, filter, access) {
             true => it.ending(until),
             false => it.clone(),
         };
-        let own = self.own(subscriber);
+        let own = self.own(subscriber)?;
         *own = own.as_slice().iter().map(revoked).collect();
-        Affected::Subscriber(subscriber)
+        Ok(Affected::Subscriber(subscriber))
     }
 
-    fn give_rule(&mut self, rule: &Rule) -> Affected {
+    fn give_rule(&mut self, rule: &Rule) -> Result<Affected, &'static str> {
         self.rules.insert(rule.id, rule.audience);
         let grant = Grant {
             filter: rule.filter.clone(),
@@ -458,8 +471,8 @@ impl Acl {
         })
     }
 
-    fn remove_rule(&mut self, id: RuleId) -> Affected {
-        let audience = self.rules.remove(&id).expect("a removed rule was given");
+    fn remove_rule(&mut self, id: RuleId) -> Result<Affected, &'static str> {
+        let audience = self.rules.remove(&id).ok_or("no such rule was given")?;
         self.change_rights(audience, |rights| {
             let others = rights.iter().filter(|it| *it.source() != Source::Rule(id));
             others.cloned().collect()
@@ -470,18 +483,18 @@ impl Acl {
         &mut self,
         audience: Audience,
         change: impl FnOnce(&[Right]) -> Own,
-    ) -> Affected {
-        match audience {
+    ) -> Result<Affected, &'static str> {
+        Ok(match audience {
             Audience::Everyone => {
                 self.everyone = change(&self.everyone).shared();
                 Affected::Everyone
             }
             Audience::Subscriber(id) => {
-                let own = self.own(id);
+                let own = self.own(id)?;
                 *own = change(own.as_slice());
                 Affected::Subscriber(id)
             }
-        }
+        })
     }
 }
 

@@ -8,8 +8,8 @@ use crate::event_log::{EventLogError, describe};
 use serde::Serialize;
 use std::collections::BTreeSet;
 use tanglegate_core::{
-    Access, Acl, Action, Denied, Event, PaymentId, Position, Right, Rule, RuleId, Source,
-    SubscriberId, Timestamp, TopicFilter, TopicName,
+    Access, Acl, Action, Contradiction, Denied, Event, PaymentId, Position, Right, Rule, RuleId,
+    Source, SubscriberId, Timestamp, TopicFilter, TopicName,
 };
 
 /// What somebody wanted.
@@ -104,6 +104,10 @@ pub struct Explanation {
     pub position: u64,
     /// The instant that was asked about.
     pub at: String,
+    /// True when that instant lies ahead: then the answer rests on the rights of now, and what is
+    /// recorded until then may change it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub ahead: bool,
     /// Of a no: when the right had last been there, or that it never was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_there: Option<String>,
@@ -123,15 +127,15 @@ pub async fn explain(
     let moment = archive.moment(question.when, now).await?;
     let end = archive.last().await?;
     let history = History::read(archive, question.subject, end).await?;
-    let acl = history.table(moment.position);
+    let acl = history.table(moment.position)?;
     let known = history.until(moment.position);
-    let mut answer = Answer::new(moment, known);
+    let mut answer = Answer::new(moment, now, known);
     if let Some(subject) = question.subject
         && !answer.add_login(subject)
     {
         return Ok(answer.unknown(&history, subject));
     }
-    answer.judge(&history, &acl, question);
+    answer.judge(&history, &acl, question)?;
     let payments = answer.payments.clone();
     for payment in payments {
         let events = of_payment(archive, payment).await?;
@@ -144,6 +148,7 @@ pub async fn explain(
 /// An answer while it is made.
 struct Answer<'a> {
     moment: Moment,
+    now: Timestamp,
     known: &'a [Entry],
     verdict: Verdict,
     why: String,
@@ -153,9 +158,10 @@ struct Answer<'a> {
 }
 
 impl<'a> Answer<'a> {
-    fn new(moment: Moment, known: &'a [Entry]) -> Self {
+    fn new(moment: Moment, now: Timestamp, known: &'a [Entry]) -> Self {
         Self {
             moment,
+            now,
             known,
             verdict: Verdict::No,
             why: String::new(),
@@ -198,14 +204,23 @@ impl<'a> Answer<'a> {
         self.finish()
     }
 
-    fn judge(&mut self, history: &History, acl: &Acl, question: &Question) {
+    fn judge(
+        &mut self,
+        history: &History,
+        acl: &Acl,
+        question: &Question,
+    ) -> Result<(), Contradiction> {
         let (subject, at) = (question.subject, self.moment.at);
         let permit = match &question.wanted {
             wanted if wanted.concerns_the_asker() => {
-                return self.yes("every client may read what is told about it".to_owned());
+                self.yes("every client may read what is told about it".to_owned());
+                return Ok(());
             }
             Wanted::Connect => match acl.permit_connect(subject) {
-                Ok(()) => return self.yes("nothing stood against it".to_owned()),
+                Ok(()) => {
+                    self.yes("nothing stood against it".to_owned());
+                    return Ok(());
+                }
                 Err(denied) => Err(denied),
             },
             Wanted::Subscribe(filter) => acl.permit_subscribe(subject, filter, at),
@@ -214,8 +229,9 @@ impl<'a> Answer<'a> {
         };
         match permit {
             Ok(permit) => self.by_right(permit.right()),
-            Err(denied) => self.no(&denied, history, acl, question),
+            Err(denied) => self.no(&denied, history, acl, question)?,
         }
+        Ok(())
     }
 
     fn yes(&mut self, why: String) {
@@ -247,7 +263,13 @@ impl<'a> Answer<'a> {
         self.known.iter().find(given)
     }
 
-    fn no(&mut self, denied: &Denied, history: &History, acl: &Acl, question: &Question) {
+    fn no(
+        &mut self,
+        denied: &Denied,
+        history: &History,
+        acl: &Acl,
+        question: &Question,
+    ) -> Result<(), Contradiction> {
         self.why = denied.to_string();
         let closed = self.known.iter().rev().find(|it| {
             let closes = matches!(
@@ -263,7 +285,7 @@ impl<'a> Answer<'a> {
             (Wanted::Connect, Some(closed)) => Some((closed.row.recorded_at, "")),
             // What it could do until it was closed.
             (wanted, Some(closed)) => {
-                let open = history.table(Position(closed.row.position - 1));
+                let open = history.table(Position(closed.row.position - 1))?;
                 self.last_allowed(&open, question.subject, wanted, closed.row.recorded_at)
             }
             (wanted, None) => self.last_allowed(acl, question.subject, wanted, Timestamp::FOREVER),
@@ -272,6 +294,7 @@ impl<'a> Answer<'a> {
             || "never before".to_owned(),
             |(at, how)| format!("until {at}{how}"),
         ));
+        Ok(())
     }
 
     /// The latest instant up to which a right allowed it: the end of a lease, the removal of a
@@ -349,6 +372,7 @@ impl<'a> Answer<'a> {
             why: self.why,
             position: self.moment.position.0,
             at: self.moment.at.to_string(),
+            ahead: self.now < self.moment.at,
             last_there: self.last_there,
             chain: self.chain,
         }

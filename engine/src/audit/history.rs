@@ -4,7 +4,8 @@ use super::Archive;
 use crate::event_log::{EventLogError, OwnedEvent, Vault};
 use std::collections::BTreeSet;
 use tanglegate_core::{
-    Acl, Audience, Event, PaymentId, Position, Recorded, RuleId, Stream, SubscriberId,
+    Acl, Audience, Contradiction, Event, PaymentId, Position, Recorded, RuleId, Stream,
+    SubscriberId,
 };
 
 /// An event with its row.
@@ -79,12 +80,15 @@ impl History {
     }
 
     /// The access table of the subject, as of `position`.
-    pub(super) fn table(&self, position: Position) -> Acl {
+    ///
+    /// # Errors
+    /// When the events contradict each other.
+    pub(super) fn table(&self, position: Position) -> Result<Acl, Contradiction> {
         let mut acl = Acl::default();
         for entry in self.until(position) {
-            acl.apply_some(entry.recorded());
+            acl.apply_some(entry.recorded())?;
         }
-        acl
+        Ok(acl)
     }
 }
 

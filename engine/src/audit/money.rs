@@ -51,7 +51,7 @@ pub struct MoneyReport {
 /// Counts the money up to a moment, in one pass over the payments' events.
 ///
 /// # Errors
-/// When the log cannot be read, or a payment in it is not the one that was written.
+/// When the log cannot be read, an event is missing, or a payment is not the one that was written.
 pub async fn money(
     archive: &mut Archive,
     when: When,
@@ -60,7 +60,13 @@ pub async fn money(
     let Moment { position, .. } = archive.moment(when, now).await?;
     let mut count = Count::default();
     let vault = Vault::default();
+    let mut after = 0;
     let each = archive.log.read(1, position.0, |stored, leaf| {
+        let found = stored.position;
+        if found != after + 1 {
+            return Err(EventLogError::Gap { after, found });
+        }
+        after = found;
         if !stored.kind.starts_with("payment_") {
             return Ok(());
         }
@@ -73,6 +79,11 @@ pub async fn money(
         Ok(())
     });
     each.await?;
+    if after != position.0 {
+        return Err(EventLogError::Missing {
+            position: after + 1,
+        });
+    }
     Ok(count.close(position.0))
 }
 

@@ -121,9 +121,9 @@ impl NewKeys {
     /// Those that the vault has made and given up since the last time.
     pub(crate) fn take(vault: &mut Vault) -> Self {
         let mut erased = [Rows::new(&ERASED), Rows::new(&ERASED_OWNER)];
-        for subscriber in vault.take_erased() {
+        for person in vault.take_erased() {
             for rows in &mut erased {
-                rows.row().bytes(&subscriber.0);
+                rows.row().bytes(&person.0);
             }
         }
         let mut rows = Rows::new(&SUBJECT_KEY);

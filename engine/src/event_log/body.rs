@@ -4,8 +4,8 @@
 
 mod v1;
 
-use super::vault::{Entropy, Vault};
-use tanglegate_core::{Event, SubscriberId};
+use super::vault::{Entropy, Owner, Vault};
+use tanglegate_core::Event;
 use tanglegate_crypto::SealError;
 
 /// A body that cannot be read.
@@ -59,7 +59,7 @@ pub(crate) struct Body {
 /// `owner` is whom a memo in it is about, if that is known.
 pub(crate) fn encode(
     event: &Event,
-    owner: Option<SubscriberId>,
+    owner: Option<Owner>,
     vault: &mut Vault,
     entropy: &mut Entropy,
 ) -> Body {

@@ -1,6 +1,7 @@
 //! What can go wrong with the log.
 
 use super::BodyError;
+use tanglegate_core::Contradiction;
 
 /// The log cannot be read or opened.
 #[derive(Debug, thiserror::Error)]
@@ -87,6 +88,31 @@ pub enum EventLogError {
         /// The next one there is.
         found: u64,
     },
+    /// An event of a stream is missing.
+    #[error(
+        "event {found} is where event {version} of {stream} should be: events are missing or were \
+         swapped; `tanglegate audit verify` tells where; restore the log from a copy"
+    )]
+    StreamGap {
+        /// Which stream.
+        stream: String,
+        /// The first of its events that is missing.
+        version: u64,
+        /// The one in its place.
+        found: u64,
+    },
+    /// An event is missing before the end of the log.
+    #[error("event {position} is missing; restore the log from a copy")]
+    Missing {
+        /// Which.
+        position: u64,
+    },
+    /// The bytes are those that were hashed, and no engine wrote them.
+    #[error(
+        "{0}: somebody else wrote it, or the log was put together from several; restore it from a \
+         copy"
+    )]
+    Contradiction(#[from] Contradiction),
     /// The database sends something else than rows.
     #[error("the database sends rows in a form that is not understood: {0}")]
     Copy(&'static str),

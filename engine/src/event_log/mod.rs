@@ -27,7 +27,7 @@ pub use owned::OwnedEvent;
 pub(crate) use replay::CHUNK;
 pub use replay::{Replayed, Tally};
 pub use stored::StoredEvent;
-pub use vault::{Entropy, Vault};
+pub use vault::{Entropy, Owner, Vault};
 
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{Connection, Row};

@@ -3,6 +3,7 @@
 use super::{BodyError, EventLog, EventLogError, Origin, StoredEvent, Vault, decode};
 use sqlx::Row;
 use sqlx::postgres::PgRow;
+use std::collections::HashMap;
 use tanglegate_core::{Event, Position, Stream, Timestamp};
 use tanglegate_crypto::Hash;
 
@@ -98,7 +99,9 @@ impl EventLog {
     /// The events of some streams up to a position, oldest first.
     ///
     /// # Errors
-    /// When the database cannot be read, or an event is not the one that was written.
+    /// When the database cannot be read, an event is not the one that was written, or one is
+    /// missing before another of its stream. That the last of a stream are missing, only the
+    /// whole log shows.
     pub async fn events_of(
         &mut self,
         streams: &[Stream],
@@ -106,8 +109,8 @@ impl EventLog {
     ) -> Result<Vec<OwnedEvent>, EventLogError> {
         let names: Vec<String> = streams.iter().map(ToString::to_string).collect();
         let condition = "stream = any($1) and position <= $2";
-        self.select(condition, |it| it.bind(names).bind(signed(up_to.0)))
-            .await
+        let events = self.select(condition, |it| it.bind(names).bind(signed(up_to.0)));
+        whole_streams(events.await?)
     }
 
     /// The events of all streams whose names begin with `prefix`, which is ASCII and not empty.
@@ -129,8 +132,8 @@ impl EventLog {
             first.chars().chain(next).collect::<String>(),
         );
         let condition = "stream >= $1 and stream < $2 and position <= $3";
-        self.select(condition, |it| it.bind(from).bind(to).bind(signed(up_to.0)))
-            .await
+        let events = self.select(condition, |it| it.bind(from).bind(to).bind(signed(up_to.0)));
+        whole_streams(events.await?)
     }
 
     /// The first event of a command and what followed from it.
@@ -170,14 +173,15 @@ impl EventLog {
     /// and instants grow together, so this takes some twenty look-ups in a log of millions.
     ///
     /// # Errors
-    /// When the database cannot be read.
+    /// When the database cannot be read, or an event is missing where it looks.
     pub async fn position_at(&mut self, instant: Timestamp) -> Result<Position, EventLogError> {
         let (mut known, mut beyond) = (0, self.head().await?.size + 1);
         while known + 1 < beyond {
             let middle = known + (beyond - known) / 2;
             match self.recorded_at(Position(middle)).await? {
                 Some(at) if at <= instant => known = middle,
-                _ => beyond = middle,
+                Some(_) => beyond = middle,
+                None => return Err(EventLogError::Missing { position: middle }),
             }
         }
         Ok(Position(known))
@@ -200,6 +204,23 @@ impl EventLog {
         .await?;
         Ok(at.map(|it| Timestamp(it.unsigned_abs())))
     }
+}
+
+/// Events whose streams have no gaps: those of each are numbered from 1.
+fn whole_streams(events: Vec<OwnedEvent>) -> Result<Vec<OwnedEvent>, EventLogError> {
+    let mut versions: HashMap<&str, u64> = HashMap::new();
+    for event in &events {
+        let version = versions.entry(&event.stream).or_default();
+        *version += 1;
+        if event.version != *version {
+            return Err(EventLogError::StreamGap {
+                stream: event.stream.clone(),
+                version: *version,
+                found: event.position,
+            });
+        }
+    }
+    Ok(events)
 }
 
 type Asked<'q> = sqlx::query::Query<'q, sqlx::Postgres, sqlx::postgres::PgArguments>;

@@ -52,8 +52,8 @@ impl EventLog {
     /// own does meanwhile for those behind it.
     ///
     /// # Errors
-    /// When the database fails, an event does not read, or the log is not what was hashed. What
-    /// `each` made of the events before is worth nothing then, and `frontier` is as it was.
+    /// When the database or `each` fails, an event does not read, or the log is not what was
+    /// hashed. What `each` made of the events before is worth nothing then, and `frontier` is as it was.
     ///
     /// # Panics
     /// When `each` does, or the process is shutting down and cannot start a thread.
@@ -61,7 +61,7 @@ impl EventLog {
         &mut self,
         frontier: &mut Frontier,
         vault: &Vault,
-        each: impl FnMut(Replayed<'_>),
+        each: impl FnMut(Replayed<'_>) -> Result<(), EventLogError>,
     ) -> Result<Tally, EventLogError> {
         self.replay_past(frontier, vault, None, each).await
     }
@@ -78,7 +78,7 @@ impl EventLog {
         frontier: &mut Frontier,
         vault: &Vault,
         mark: Option<Head>,
-        each: impl FnMut(Replayed<'_>),
+        each: impl FnMut(Replayed<'_>) -> Result<(), EventLogError>,
     ) -> Result<Tally, EventLogError> {
         let head = self.head().await?;
         if let Some(mark) = mark.filter(|it| it.size > head.size) {
@@ -110,7 +110,7 @@ impl EventLog {
         frontier: &mut Frontier,
         last: u64,
         vault: &Vault,
-        each: impl FnMut(Replayed<'_>),
+        each: impl FnMut(Replayed<'_>) -> Result<(), EventLogError>,
     ) -> Result<(), EventLogError> {
         let checking = Checking::start(frontier.clone(), None);
         let first = frontier.size() + 1;
@@ -125,7 +125,7 @@ impl EventLog {
         first: u64,
         last: u64,
         vault: &Vault,
-        mut each: impl FnMut(Replayed<'_>),
+        mut each: impl FnMut(Replayed<'_>) -> Result<(), EventLogError>,
     ) -> Result<(Frontier, Tally), EventLogError> {
         let mut tally = Tally::default();
         let mut give = |chunk: &Chunk| {
@@ -136,8 +136,7 @@ impl EventLog {
                     let event = decode(stored.kind, stored.schema_version, stored.body, vault);
                     let position = stored.position;
                     let event = event.map_err(|source| EventLogError::Body { position, source })?;
-                    each(Replayed { stored, event });
-                    Ok(())
+                    each(Replayed { stored, event })
                 })?;
             }
             Ok::<_, EventLogError>(())

@@ -1,7 +1,8 @@
 //! Keys under which personal data in event bodies is sealed.
 
+use sha2::{Digest, Sha256};
 use std::collections::HashMap;
-use tanglegate_core::SubscriberId;
+use tanglegate_core::{SubscriberId, Username};
 use tanglegate_crypto::SubjectKey;
 use zeroize::Zeroizing;
 
@@ -56,7 +57,30 @@ pub(crate) struct FreshKey {
     pub(crate) purpose: &'static str,
     pub(crate) key: SubjectKey,
     /// Whom the data under a key of its own is about: with him it is destroyed.
-    pub(crate) owner: Option<SubscriberId>,
+    pub(crate) owner: Option<Owner>,
+}
+
+/// Whom a memo is about: a subscriber, or a name that nobody had when the memo came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Owner(pub(crate) [u8; 16]);
+
+impl From<SubscriberId> for Owner {
+    fn from(subscriber: SubscriberId) -> Self {
+        Self(subscriber.0)
+    }
+}
+
+impl Owner {
+    /// Whoever will have this name: half of SHA-256 over a label and the name. It is kept beside
+    /// the key, so it tells no more than what the key opens.
+    #[must_use]
+    pub fn named(username: &Username) -> Self {
+        let mut hash = Sha256::new_with_prefix(b"tanglegate v1 memo names ");
+        hash.update(username.as_str());
+        let hash: [u8; 32] = hash.finalize().into();
+        let (half, _) = hash.split_first_chunk().expect("half of 32 bytes");
+        Self(*half)
+    }
 }
 
 /// The keys of the subscribers, and those made for a batch that is not committed yet. Keys of
@@ -68,7 +92,7 @@ pub struct Vault {
     /// How many of the fresh ones are on their way to the database.
     taken: usize,
     /// Whose keys are destroyed by the same batch, and how many of those are on their way.
-    erased: Vec<SubscriberId>,
+    erased: Vec<Owner>,
     erased_taken: usize,
 }
 
@@ -109,7 +133,7 @@ impl Vault {
         &mut self,
         subject: [u8; 16],
         purpose: &'static str,
-        owner: Option<SubscriberId>,
+        owner: Option<Owner>,
         entropy: &mut Entropy,
     ) -> SubjectKey {
         let key = SubjectKey::from_bytes(entropy.bytes());
@@ -129,16 +153,16 @@ impl Vault {
     }
 
     /// Gives up every key of a person. Those that no transaction has written yet are never kept.
-    pub(crate) fn erase(&mut self, subscriber: SubscriberId) {
-        let owned = |it: &FreshKey| it.subject == subscriber.0 || it.owner == Some(subscriber);
+    pub(crate) fn erase(&mut self, person: Owner) {
+        let owned = |it: &FreshKey| it.subject == person.0 || it.owner == Some(person);
         let mut unwritten = self.fresh.split_off(self.taken);
         unwritten.retain(|it| !owned(it));
         self.fresh.append(&mut unwritten);
-        self.erased.push(subscriber);
+        self.erased.push(person);
     }
 
     /// Whose keys were given up since the last call: they have to be destroyed.
-    pub(crate) fn take_erased(&mut self) -> &[SubscriberId] {
+    pub(crate) fn take_erased(&mut self) -> &[Owner] {
         let first = std::mem::replace(&mut self.erased_taken, self.erased.len());
         &self.erased[first..]
     }
@@ -158,8 +182,8 @@ impl Vault {
         let subscribers = self.fresh.drain(..).filter(|it| it.purpose == "subscriber");
         self.keys.extend(subscribers.map(|it| (it.subject, it.key)));
         self.erased_taken = 0;
-        for subscriber in self.erased.drain(..) {
-            self.keys.remove(&subscriber.0);
+        for person in self.erased.drain(..) {
+            self.keys.remove(&person.0);
         }
     }
 

@@ -34,13 +34,14 @@ impl Fold {
         let (state, changes, mut scratch) = (&mut self.state, &mut self.changes, Vec::new());
         let each = log.replay_to(&mut self.frontier, last, vault, |replayed| {
             let recorded = replayed.recorded();
-            state.evolve(recorded, &mut scratch);
+            state.evolve(recorded, &mut scratch)?;
             changes.extend(scratch.drain(..));
             let position = recorded.position.0;
             if position.is_multiple_of(SETTLED) {
                 state.settle();
             }
             progress(position);
+            Ok(())
         });
         each.await
     }

@@ -2,13 +2,13 @@
 //! hashed.
 
 use super::handle::{Recording, Submission, SubmitError};
-use crate::event_log::{Entropy, NewBatch, NewEvents, NewKeys, StoredEvent, Vault, encode};
+use crate::event_log::{Entropy, NewBatch, NewEvents, NewKeys, Owner, StoredEvent, Vault, encode};
 use crate::projections::Changes;
 use std::collections::HashMap;
 use std::ops::Range;
 use tanglegate_core::{
-    Change, Event, IdempotencyKey, MemoReading, Position, Recorded, State, Stream, SubscriberId,
-    Timestamp, decide,
+    Change, Event, IdempotencyKey, MemoReading, Position, Recorded, State, Stream, Timestamp,
+    decide,
 };
 use tanglegate_crypto::Frontier;
 
@@ -20,9 +20,12 @@ pub(super) struct Mind<'a> {
 }
 
 /// Whom a memo is about.
-fn named_in(reading: &MemoReading, state: &State) -> Option<SubscriberId> {
+fn named_in(reading: &MemoReading, state: &State) -> Option<Owner> {
     match reading {
-        MemoReading::Purchase { username, .. } => state.named(username),
+        MemoReading::Purchase { username, .. } => Some(match state.named(username) {
+            Some(subscriber) => subscriber.into(),
+            None => Owner::named(username),
+        }),
         MemoReading::Absent | MemoReading::Unreadable => None,
     }
 }
@@ -132,7 +135,13 @@ impl Batch {
         };
         let body = encode(&event, owner, mind.vault, mind.entropy);
         if let Event::SubscriberErased { subscriber } = event {
-            mind.vault.erase(subscriber);
+            let name = mind
+                .state
+                .subscriber(subscriber)
+                .and_then(|it| it.username.as_ref());
+            mind.vault.erase(subscriber.into());
+            name.into_iter()
+                .for_each(|it| mind.vault.erase(Owner::named(it)));
         }
         let key = submission
             .key
@@ -155,14 +164,13 @@ impl Batch {
         let leaf = stored.leaf();
         events.add(&stored, &leaf);
         self.frontier.push(leaf);
-        mind.state.evolve(
-            Recorded {
-                position,
-                recorded_at,
-                event: &event,
-            },
-            changed,
-        );
+        let recorded = Recorded {
+            position,
+            recorded_at,
+            event: &event,
+        };
+        let evolved = mind.state.evolve(recorded, changed);
+        evolved.expect("what was decided follows from the state");
         changes.extend(changed.drain(..));
         self.events.push(event);
     }

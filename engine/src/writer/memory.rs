@@ -1,6 +1,6 @@
 //! What a start folds the log into.
 
-use tanglegate_core::{Acl, Change, Recorded, State};
+use tanglegate_core::{Acl, Change, Contradiction, Recorded, State};
 
 /// Events after which what was folded is settled. Until then the changes of one key collapse,
 /// which is cheaper than to settle each.
@@ -16,13 +16,17 @@ pub(crate) struct Memory {
 
 impl Memory {
     /// Folds the next event. The rows it changes are written already.
-    pub(crate) fn fold(&mut self, recorded: Recorded<'_>) {
-        self.state.evolve(recorded, &mut self.rows);
+    ///
+    /// # Errors
+    /// When the event contradicts those before.
+    pub(crate) fn fold(&mut self, recorded: Recorded<'_>) -> Result<(), Contradiction> {
+        self.state.evolve(recorded, &mut self.rows)?;
         self.rows.clear();
         self.acl.apply(recorded);
         if recorded.position.0.is_multiple_of(SETTLED) {
             self.state.settle();
         }
+        Ok(())
     }
 
     /// Everything that was folded, settled.

@@ -98,8 +98,9 @@ pub async fn start(
     let mut progress = Progress::new(log.head().await?.size);
     let tally = log
         .replay_past(&mut frontier, &vault, settings.past, |replayed| {
-            memory.fold(replayed.recorded());
+            memory.fold(replayed.recorded())?;
             progress.count();
+            Ok(())
         })
         .await?;
     let (state, acl) = memory.finish();

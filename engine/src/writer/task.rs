@@ -389,12 +389,12 @@ impl Writer {
         let reading = self.log.replay(&mut frontier, &self.vault, |replayed| {
             let recorded = replayed.recorded();
             events.push((recorded.position, recorded.recorded_at, replayed.event));
+            Ok(())
         });
         reading.await?;
         if let Some(nameless) = nameless(&events) {
             return Err(EventLogError::KeyMissing(nameless.to_string()));
         }
-        self.frontier = frontier;
         let recorded: Vec<Recorded<'_>> = events
             .iter()
             .map(|(position, recorded_at, event)| Recorded {
@@ -405,12 +405,18 @@ impl Writer {
             .collect();
         let mut rows = Vec::new();
         for event in &recorded {
-            self.state.evolve(*event, &mut rows);
+            if let Err(contradiction) = self.state.evolve(*event, &mut rows) {
+                self.state.forget();
+                return Err(contradiction.into());
+            }
+        }
+        self.state.settle();
+        self.frontier = frontier;
+        for event in &recorded {
             if let Event::SubscriberErased { subscriber } = event.event {
                 self.vault.unlearn(*subscriber);
             }
         }
-        self.state.settle();
         (self.tell)(News::Recorded(&recorded));
         self.tell_head();
         Ok(())

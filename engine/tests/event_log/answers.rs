@@ -5,6 +5,7 @@ use std::time::Duration;
 use tanglegate::audit::{
     Archive, Explanation, Question, Verdict, Wanted, When, explain, life_of, money,
 };
+use tanglegate::event_log::EventLogError;
 use tanglegate_core::{
     Access, Audience, Command, Confirmation, Digest, MemoReading, Position, Rule, RuleId,
     SubscriberId, Timestamp, TopicFilter, TopicName, Username,
@@ -161,6 +162,9 @@ async fn a_no_tells_what_was_missing_and_when_it_was_last_there() {
         "{last_there}"
     );
     assert!(kinds(&removed).contains(&"rule_removed"), "{removed:?}");
+    assert!(!removed.ahead);
+    let tomorrow = When::Instant(now().plus_millis(86_400_000));
+    assert!(ask(&mut archive, ana(), topic(), tomorrow).await.ahead);
     let own = ask(&mut archive, ana(), read("$SYS/access/me/lease"), at(13)).await;
     assert_eq!(own.verdict, Verdict::Yes, "{own:?}");
     archive.close().await;
@@ -309,5 +313,44 @@ async fn the_life_of_a_payment_and_the_sums_over_all() {
         .await
         .expect("counted");
     assert!(earlier.closes && earlier.came_in == 0);
+    archive.close().await;
+}
+
+#[tokio::test]
+async fn a_question_is_not_answered_from_a_log_with_holes() {
+    let market = Market::new().await;
+    let paid = eventful(&market).await;
+    let mut owner = market.connect().await;
+    let remove = "set session_replication_role = replica; \
+                  delete from event_log.event where kind = 'subscriber_suspended'";
+    sqlx::raw_sql(remove)
+        .execute(&mut owner)
+        .await
+        .expect("a superuser may do everything");
+    let options = market.database.connect_options();
+    let mut archive = Archive::at(options).await.expect("readable");
+    let question = Question {
+        subject: ana(),
+        wanted: read("sensor/live"),
+        when: When::Position(Position(11)),
+    };
+    let refused = explain(&mut archive, &question, now()).await;
+    assert!(
+        matches!(refused, Err(EventLogError::StreamGap { found: 11, .. })),
+        "{refused:?}"
+    );
+    let refused = money(&mut archive, When::Now, now()).await;
+    let gap = matches!(
+        refused,
+        Err(EventLogError::Gap {
+            after: 9,
+            found: 11
+        })
+    );
+    assert!(gap, "{refused:?}");
+    let options = market.database.connect_options();
+    let mut archive = Archive::at(options).await.expect("readable");
+    let earlier = money(&mut archive, When::Position(Position(8)), paid).await;
+    assert!(earlier.is_ok(), "what is asked about has no hole");
     archive.close().await;
 }

@@ -1,10 +1,12 @@
 //! A person who is forgotten: nothing of him can be read any more, and the log is whole.
 
-use crate::market::{Market, now, pay, register, submit};
+use crate::market::{Market, confirmation, now, pay, register, submit};
 use tanglegate::audit::{Archive, Verifier, When, money};
 use tanglegate::event_log::EventLog;
 use tanglegate::projections::{self, Columns};
-use tanglegate_core::{Command, Rejection, SubscriberId, TopicName, Username};
+use tanglegate_core::{
+    Command, MemoReading, OfferId, Rejection, SubscriberId, TopicName, Username,
+};
 
 fn ana() -> Username {
     Username::parse("ana").expect("valid")
@@ -86,6 +88,31 @@ async fn an_erased_person_is_gone_and_the_log_is_whole() {
         .await
         .expect("readable");
     assert_eq!(live, rebuilt);
+}
+
+#[tokio::test]
+async fn a_memo_that_named_a_person_before_she_registered_goes_with_her() {
+    let market = Market::new().await;
+    let writer = market.open().await;
+    let keys = "vault.subject_key";
+    let mut early = confirmation(9, 500_000_000);
+    let bob = Username::parse("bob").expect("valid");
+    early.reading = MemoReading::Purchase {
+        offer: OfferId::parse("plug-hour").expect("valid"),
+        username: bob.clone(),
+    };
+    submit(&writer, None, Command::ConfirmPayment(early))
+        .await
+        .expect("recorded");
+    submit(&writer, None, register("bob", 2))
+        .await
+        .expect("recorded");
+    assert_eq!(market.count(keys).await, 3, "ana's, bob's, and the memo's");
+    submit(&writer, None, Command::Erase(bob))
+        .await
+        .expect("recorded");
+    assert_eq!(market.count(keys).await, 1, "ana's");
+    writer.stop().await;
 }
 
 #[tokio::test]

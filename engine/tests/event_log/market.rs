@@ -110,6 +110,7 @@ impl Market {
             if it.recorded().position <= position {
                 acl.apply(it.recorded());
             }
+            Ok(())
         });
         each.await.expect("whole");
         acl

@@ -395,7 +395,7 @@ async fn two_racing_writers_leave_no_gap_no_fork_and_no_double() {
         .expect("opens");
     let vault = log.vault().await.expect("readable");
     let mut frontier = Frontier::default();
-    log.replay(&mut frontier, &vault, |_| {})
+    log.replay(&mut frontier, &vault, |_| Ok(()))
         .await
         .expect("gapless, and the roots fit");
     let mut connection = market.connect().await;

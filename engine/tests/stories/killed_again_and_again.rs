@@ -207,6 +207,7 @@ async fn replays(shop: &Shop) -> BTreeMap<String, u64> {
         {
             *granted.entry(subscriber.to_string()).or_default() += until.0 - from.0;
         }
+        Ok(())
     });
     let tally = replay.await.unwrap();
     let head = log.head().await.unwrap();

@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     Access, Address, Audience, ChainId, Change, Digest, PasswordVerifier, PaymentId, PaymentRow,
-    PaymentState, Recorded, RuleId, Tariff, TopicFilter,
+    PaymentState, Position, Recorded, RuleId, Tariff, TopicFilter,
 };
 
 const SELLER: Address = Address([9; 32]);
@@ -28,14 +28,13 @@ impl Log {
         let events = decide(&self.state, now, command)?;
         for event in &events {
             let position = self.state.position().next();
-            self.state.evolve(
-                Recorded {
-                    position,
-                    recorded_at: now,
-                    event,
-                },
-                &mut self.changes,
-            );
+            let recorded = Recorded {
+                position,
+                recorded_at: now,
+                event,
+            };
+            let evolved = self.state.evolve(recorded, &mut self.changes);
+            evolved.expect("decided");
         }
         self.state.settle();
         Ok(events)
@@ -435,14 +434,13 @@ fn a_batch_that_failed_to_commit_leaves_no_trace() {
     let first = decide(&log.state, NOW, command.clone()).expect("accepted");
     for event in &first {
         let position = log.state.position().next();
-        log.state.evolve(
-            Recorded {
-                position,
-                recorded_at: NOW,
-                event,
-            },
-            &mut Vec::new(),
-        );
+        let recorded = Recorded {
+            position,
+            recorded_at: NOW,
+            event,
+        };
+        let evolved = log.state.evolve(recorded, &mut Vec::new());
+        evolved.expect("decided");
     }
     log.state.forget();
     assert_eq!(
@@ -473,4 +471,43 @@ fn names_and_filters_with_characters_that_nobody_sees_are_refused_as_new_ones_on
     );
     // What stands in a log is still read.
     assert!(Username::parse("bo\u{200B}b").is_ok());
+}
+
+#[test]
+fn an_event_that_contradicts_the_log_is_refused() {
+    let log = Log::with([]);
+    let nobody = SubscriberId([9; 16]);
+    let next = |event: &Event, position| {
+        let recorded = Recorded {
+            position: Position(position),
+            recorded_at: NOW,
+            event,
+        };
+        log.state.clone().evolve(recorded, &mut Vec::new())
+    };
+    let impossible = [
+        Event::SubscriberSuspended { subscriber: nobody },
+        Event::RuleRemoved {
+            rule: RuleId([1; 16]),
+        },
+        Event::LeaseRevoked {
+            subscriber: nobody,
+            filter: TopicFilter::parse("a").expect("valid"),
+            access: Access::Read,
+            until: NOW,
+        },
+    ];
+    for event in &impossible {
+        let contradiction = next(event, 1).expect_err("nobody wrote it");
+        assert_eq!(contradiction.position, Position(1));
+        let text = contradiction.to_string();
+        assert!(
+            text.starts_with("event 1 contradicts those before it: no "),
+            "{text}"
+        );
+    }
+    let bound = Event::ChainBound {
+        chain: ChainId("c".into()),
+    };
+    assert!(next(&bound, 1).is_ok() && next(&bound, 2).is_err());
 }

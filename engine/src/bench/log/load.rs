@@ -184,14 +184,12 @@ mod tests {
                 let events: Vec<Event> = decide(&state, now, wish.1).expect("accepted");
                 for event in &events {
                     let position = Position(state.position().0 + 1);
-                    state.evolve(
-                        Recorded {
-                            position,
-                            recorded_at: now,
-                            event,
-                        },
-                        &mut rows,
-                    );
+                    let recorded = Recorded {
+                        position,
+                        recorded_at: now,
+                        event,
+                    };
+                    state.evolve(recorded, &mut rows).expect("decided");
                     state.settle();
                 }
                 events

@@ -107,7 +107,8 @@ impl Log {
     async fn verify(&self) -> anyhow::Result<()> {
         let mut log = EventLog::open(&self.options).await?;
         let vault = log.vault().await?;
-        log.replay(&mut Frontier::default(), &vault, |_| ()).await?;
+        log.replay(&mut Frontier::default(), &vault, |_| Ok(()))
+            .await?;
         Ok(())
     }
 
@@ -120,12 +121,11 @@ impl Log {
             let event = decode(stored.kind, stored.schema_version, stored.body, &vault)
                 .map_err(|source| crate::event_log::EventLogError::Body { position, source })?;
             let (position, recorded_at) = (Position(position), stored.recorded_at);
-            memory.fold(Recorded {
+            Ok(memory.fold(Recorded {
                 position,
                 recorded_at,
                 event: &event,
-            });
-            Ok(())
+            })?)
         })
         .await?;
         Ok(())
@@ -136,7 +136,7 @@ impl Log {
         let vault = log.vault().await?;
         let mut memory = Memory::default();
         log.replay(&mut Frontier::default(), &vault, |replayed| {
-            memory.fold(replayed.recorded());
+            Ok(memory.fold(replayed.recorded())?)
         })
         .await?;
         Ok(())

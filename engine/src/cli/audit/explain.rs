@@ -80,6 +80,9 @@ fn words(answer: &Explanation, who: &str) -> String {
         "  asked about {who} at {}, after event {}",
         answer.at, answer.position
     );
+    if answer.ahead {
+        text.push_str("  that instant lies ahead: this is what the rights of now come to\n");
+    }
     if let Some(last) = &answer.last_there {
         let _ = writeln!(text, "  last allowed: {last}");
     }

@@ -4,7 +4,7 @@
 //! What stands here is for ever: a changed body gets a version of its own.
 
 use super::BodyError;
-use crate::event_log::vault::{Entropy, Vault};
+use crate::event_log::vault::{Entropy, Owner, Vault};
 use minicbor::{Decode, Encode};
 use tanglegate_core::{
     Access, Address, Audience, ChainId, Confirmation, Digest, Event, MemoReading, Nanos, Offer,
@@ -221,7 +221,7 @@ fn bytes(value: impl Encode<()>) -> Vec<u8> {
 
 pub(super) fn encode(
     event: &Event,
-    owner: Option<SubscriberId>,
+    owner: Option<Owner>,
     vault: &mut Vault,
     entropy: &mut Entropy,
 ) -> (&'static str, Vec<u8>) {
@@ -396,7 +396,7 @@ fn rule_given(rule: &Rule) -> RuleGiven<'_> {
 
 fn payment_confirmed(
     paid: &Confirmation,
-    owner: Option<SubscriberId>,
+    owner: Option<Owner>,
     vault: &mut Vault,
     entropy: &mut Entropy,
 ) -> PaymentConfirmed<'static> {
