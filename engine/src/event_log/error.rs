@@ -132,6 +132,10 @@ pub enum AppendError {
     /// after looking the keys up.
     #[error("the database is not available: {0}")]
     Unavailable(sqlx::Error),
+    /// The database did not take the batch in time; the commit may have happened. Look the keys
+    /// up, and give it less at once.
+    #[error("the database did not take the batch in time")]
+    Silent,
     /// The database refuses what was decided: a defect of ours.
     #[error("the database refuses the batch: {0}")]
     Refused(sqlx::Error),

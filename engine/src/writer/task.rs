@@ -189,7 +189,7 @@ impl Writer {
             Ok(answer) => answer,
             Err(_) => {
                 self.broken = true;
-                Err(AppendError::Unavailable(sqlx::Error::Io(silence())))
+                Err(AppendError::Silent)
             }
         };
         (batch, recorded)
@@ -274,11 +274,19 @@ impl Writer {
         fault: AppendError,
         submissions: Vec<Submission>,
     ) -> Vec<Vec<Submission>> {
+        let too_much = matches!(fault, AppendError::Silent);
         match fault {
             AppendError::StaleHead => info!("another engine has extended the log; deciding again"),
             AppendError::KnownKey => {}
             AppendError::Unavailable(error) => {
                 warn!(%error, "the database is not available; commands wait");
+                self.note_silence();
+            }
+            AppendError::Silent => {
+                warn!(
+                    commands = submissions.len(),
+                    "the database takes too long; trying halves"
+                );
                 self.note_silence();
             }
             AppendError::Refused(error) => return isolate(&error, submissions),
@@ -288,7 +296,9 @@ impl Writer {
             match self.sort_out(&submissions).await {
                 Ok(known) => {
                     self.contacted();
-                    return vec![answer_known(submissions, &known)];
+                    let rest = answer_known(submissions, &known);
+                    // A machine that is too slow for so many at once would never come to an end.
+                    return if too_much { halves(rest) } else { vec![rest] };
                 }
                 Err(error) => {
                     warn!(%error, "the log cannot be read; trying again");
@@ -449,11 +459,10 @@ impl Writer {
 
 /// A batch that the database refuses for what is in it: a single command is refused; of several,
 /// each half is tried alone, so that one cannot hold up the others.
-fn isolate(error: &sqlx::Error, mut submissions: Vec<Submission>) -> Vec<Vec<Submission>> {
+fn isolate(error: &sqlx::Error, submissions: Vec<Submission>) -> Vec<Vec<Submission>> {
     if submissions.len() > 1 {
         warn!(%error, commands = submissions.len(), "the database refuses a batch; trying halves");
-        let second = submissions.split_off(submissions.len() / 2);
-        return vec![submissions, second];
+        return halves(submissions);
     }
     error!(%error, "the database refuses a command");
     for submission in submissions {
@@ -464,6 +473,11 @@ fn isolate(error: &sqlx::Error, mut submissions: Vec<Submission>) -> Vec<Vec<Sub
         );
     }
     Vec::new()
+}
+
+fn halves(mut submissions: Vec<Submission>) -> Vec<Vec<Submission>> {
+    let second = submissions.split_off(submissions.len() / 2);
+    vec![submissions, second]
 }
 
 /// A subscriber of these events whose personal data could not be read, and whom none of them erases.

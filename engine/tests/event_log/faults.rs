@@ -245,3 +245,31 @@ async fn eventually(mut what: impl FnMut() -> bool) {
     }
     panic!("it did not happen within ten seconds");
 }
+
+#[tokio::test]
+async fn a_database_that_is_too_slow_for_many_at_once_takes_them_in_halves() {
+    let market = Market::new().await;
+    let writer = market.open().await;
+    let mut owner = market.connect().await;
+    // Each event takes two milliseconds: 200 payments at once never end in half a second.
+    let slow = "
+        create function public.slow() returns trigger language plpgsql as $$
+        begin perform pg_sleep(0.002); return new; end $$;
+        create trigger slow before insert on event_log.event
+            for each row execute function public.slow();";
+    owner
+        .execute(sqlx::raw_sql(slow))
+        .await
+        .expect("a superuser may");
+    let payments = futures_util::future::join_all((0..200).map(|it| pay(&writer, it, 1_000_000)));
+    let answers = payments.await;
+    let taken = |it: &Result<Recording, SubmitError>| {
+        matches!(
+            it,
+            Ok(Recording::Recorded { .. } | Recording::Before { .. })
+        )
+    };
+    assert!(answers.iter().all(taken));
+    writer.stop().await;
+    assert_eq!(market.count("projection.payment").await, 200);
+}

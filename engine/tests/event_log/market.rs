@@ -19,6 +19,8 @@ pub(crate) struct Market {
     pub(crate) database: TestDatabase,
     pub(crate) told: Arc<Mutex<Vec<String>>>,
     pub(crate) acl: Arc<Mutex<Acl>>,
+    /// How long its writers wait for the database.
+    pub(crate) patience: Duration,
 }
 
 impl Market {
@@ -32,6 +34,15 @@ impl Market {
             database,
             told: Arc::default(),
             acl: Arc::default(),
+            patience: Duration::from_millis(500),
+        }
+    }
+
+    /// An empty log whose writers give the database all the time of a busy machine.
+    pub(crate) async fn patient() -> Self {
+        Self {
+            patience: Duration::from_secs(60),
+            ..Self::new().await
         }
     }
 
@@ -59,7 +70,7 @@ impl Market {
             node: node.to_owned(),
             exclusive,
             past,
-            stale_after: Duration::from_millis(500),
+            stale_after: self.patience,
             heartbeat: Duration::from_millis(100),
             ..Settings::default()
         };

@@ -77,7 +77,7 @@ async fn a_batch_with_some_known_commands_records_the_others() {
 
 #[tokio::test]
 async fn thousands_of_commands_share_a_commit_and_each_is_recorded_once() {
-    let market = Market::new().await;
+    let market = Market::patient().await;
     let writer = market.open().await;
     // Each payment comes twice, with 1,500 others in between: in different parts of a commit.
     let numbers = (0..1_500).chain(0..1_500);
