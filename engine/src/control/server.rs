@@ -479,12 +479,11 @@ async fn head(State(desk): State<Desk>) -> Json<HeadAnswer> {
 
 async fn rotate_key(State(desk): State<Desk>) -> Answered<HeadAnswer> {
     let heads = desk.heads.as_ref().ok_or(SignerError::Silent);
-    let rotated = match heads {
-        Ok(heads) => heads.rotate().await.map(|it| (heads, it)),
-        Err(error) => Err(error),
-    };
-    let (heads, key) =
-        rotated.map_err(|it| Fault(StatusCode::SERVICE_UNAVAILABLE, it.to_string()))?;
+    let away = |it: SignerError| Fault(StatusCode::SERVICE_UNAVAILABLE, it.to_string());
+    let heads = heads.map_err(away)?;
+    let rotated = tokio::time::timeout(PATIENCE, heads.rotate()).await;
+    let key = rotated.unwrap_or(Err(SignerError::Unanswered));
+    let key = key.map_err(away)?;
     Ok(Json(HeadAnswer {
         note: heads.latest(),
         key: Some(key.to_string()),

@@ -3,6 +3,7 @@
 //! be found out: neither an operator, nor a superuser of the database.
 
 mod folder;
+mod keys;
 mod signer;
 
 pub use folder::{KeyError, KeyFolder};

@@ -1,18 +1,23 @@
 //! Signs the newest head whenever enough has happened, or enough time has passed.
 
+use super::keys::{Keys, adopt, is_last, other_key, public, random};
 use super::{KeyError, KeyFolder};
-use crate::event_log::{Head, Origin as Who};
+use crate::event_log::Head;
 use crate::writer::{Started, SubmitError, WriterHandle};
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use std::time::Duration;
-use tanglegate_core::{
-    Access, Audience, Command, Rejection, Rule, RuleId, Timestamp, TopicFilter, VerifierKey,
-};
-use tanglegate_crypto::{HeadError, HeadKey, Origin, TreeHead};
+use tanglegate_core::{Timestamp, VerifierKey};
+use tanglegate_crypto::{HeadError, HeadKey, Origin, SignedHead, TreeHead};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::{Instant, MissedTickBehavior, timeout};
 use tracing::{error, info, warn};
+
+/// How long the database may take to keep a head, or to show the last one.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long a shutdown waits for the last head.
+const FAREWELL: Duration = Duration::from_secs(8);
 
 /// When heads are signed, and under which name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +52,21 @@ pub enum SignerError {
     /// The key was not adopted.
     #[error("the key of tree heads was not adopted: {0}")]
     NotAdopted(#[from] SubmitError),
+    /// It is not known whether it was.
+    #[error(
+        "it is not known yet whether the log has adopted the next key of tree heads, which is kept \
+         as keys/log.key.next: if it has, that signs; look with `tanglegate audit key`"
+    )]
+    Unanswered,
+    /// The change before is not finished.
+    #[error(
+        "the change of keys before this one is not finished, because its tree head cannot be kept \
+         in the database or in the folder keys: the engine's log says why; try again then"
+    )]
+    HandingOver,
+    /// The rule by which everybody may read heads was not recorded.
+    #[error("the rule that shows tree heads to everybody was not recorded: {0}")]
+    NotShown(#[source] SubmitError),
     /// Another engine signs.
     #[error(
         "tree heads of this log are signed with {adopted}, which is not the key in {folder}: copy \
@@ -89,7 +109,6 @@ impl Signer {
         clock: impl Fn() -> Timestamp + Send + Sync + 'static,
     ) -> Result<Self, SignerError> {
         let handle = writer.handle.clone();
-        let keys = Keys::settle(&folder, settings, &handle, writer.head_key.as_ref()).await?;
         let pool = PgPoolOptions::new()
             .max_connections(1)
             .acquire_timeout(Duration::from_secs(5))
@@ -102,9 +121,21 @@ impl Signer {
                 })
             })
             .connect_lazy_with(options.clone());
+        let last = newest(&pool).await;
+        let newest_head = last.as_ref().and_then(|it| SignedHead::parse(&it.1).ok());
+        let adopted = writer.head_key.borrow().clone();
+        let settled = Keys::settle(
+            &folder,
+            settings,
+            &handle,
+            adopted.as_ref(),
+            newest_head.as_ref(),
+        );
+        let keys = settled.await?;
         let (orders, ordered) = mpsc::channel(4);
         let (key, shown) = watch::channel(public(&keys.current));
-        let (latest, newest) = watch::channel(None);
+        let (signed, note) = last.unzip();
+        let (latest, newest) = watch::channel(note);
         let signing = Signing {
             every_events: settings.every_events,
             every: settings.every,
@@ -113,7 +144,9 @@ impl Signer {
             handle,
             pool,
             head: writer.head.clone(),
-            signed: None,
+            adopted: writer.head_key.clone(),
+            foreign: None,
+            signed,
             signed_at: Instant::now(),
             key,
             latest,
@@ -138,11 +171,21 @@ impl Signer {
         }
     }
 
-    /// Signs what happened since the last head, and stops.
-    pub async fn stop(self) {
-        let _ = self.orders.send(Order::Stop).await;
-        if let Err(error) = self.task.await {
-            error!(%error, "the signing of tree heads failed");
+    /// Signs what happened since the last head, and stops: at once when the database is away, with
+    /// which that waits until the next start.
+    pub async fn stop(mut self) {
+        let task = &mut self.task;
+        let stopped = timeout(FAREWELL, async {
+            let _ = self.orders.send(Order::Stop).await;
+            task.await
+        });
+        match stopped.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => error!(%error, "the signing of tree heads failed"),
+            Err(_) => {
+                self.task.abort();
+                warn!("the last events are under no tree head: the database does not answer");
+            }
         }
     }
 }
@@ -190,98 +233,6 @@ impl Heads {
     }
 }
 
-/// The key that signs, and the one before until its last head.
-struct Keys {
-    current: HeadKey,
-    before: Option<HeadKey>,
-}
-
-impl Keys {
-    /// Brings the folder and the log together.
-    async fn settle(
-        folder: &KeyFolder,
-        settings: &HeadSettings,
-        writer: &WriterHandle,
-        adopted: Option<&VerifierKey>,
-    ) -> Result<Self, SignerError> {
-        let (key, next) = (folder.key()?, folder.next_key()?);
-        let is_adopted = |it: &HeadKey| adopted == Some(&public(it));
-        match (key, next) {
-            // A change of keys that was adopted and not finished.
-            (before, Some(next)) if is_adopted(&next) => Ok(Self {
-                current: next,
-                before,
-            }),
-            (Some(key), _) if is_adopted(&key) => {
-                folder.drop_next_key()?;
-                Ok(Self {
-                    current: key,
-                    before: None,
-                })
-            }
-            (key, _) => match adopted {
-                Some(adopted) => Err(SignerError::OtherKey {
-                    adopted: adopted.clone(),
-                    folder: key.map_or_else(|| "none".to_owned(), |it| public(&it).to_string()),
-                }),
-                None => {
-                    let key = match key {
-                        Some(key) => key,
-                        None => first_key(folder, settings)?,
-                    };
-                    adopt(writer, &key).await?;
-                    show_heads(writer).await;
-                    Ok(Self {
-                        current: key,
-                        before: None,
-                    })
-                }
-            },
-        }
-    }
-}
-
-fn first_key(folder: &KeyFolder, settings: &HeadSettings) -> Result<HeadKey, SignerError> {
-    let origin = match &settings.origin {
-        Some(origin) => origin.clone(),
-        None => Origin::parse(&format!("tanglegate-{}", hex::encode(random::<4>())))?,
-    };
-    Ok(folder.make_key(origin, &random())?)
-}
-
-async fn adopt(writer: &WriterHandle, key: &HeadKey) -> Result<(), SignerError> {
-    let command = Command::AdoptHeadKey(public(key));
-    writer.submit(Who::Engine, None, command).await?;
-    Ok(())
-}
-
-/// Everybody may read the heads of a fresh log, until the operator takes that back.
-async fn show_heads(writer: &WriterHandle) {
-    let rule = Rule {
-        id: RuleId(random()),
-        audience: Audience::Everyone,
-        filter: TopicFilter::parse("$SYS/access/log/#").expect("a valid filter"),
-        access: Access::Read,
-    };
-    match writer
-        .submit(Who::Engine, None, Command::GiveRule(rule))
-        .await
-    {
-        Ok(_) | Err(SubmitError::Rejected(Rejection::RuleRepeated(_))) => {}
-        Err(error) => warn!(%error, "tree heads are not shown to everybody"),
-    }
-}
-
-fn public(key: &HeadKey) -> VerifierKey {
-    VerifierKey(key.verifier().to_string().into())
-}
-
-fn random<const N: usize>() -> [u8; N] {
-    let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
-    bytes
-}
-
 struct Signing {
     every_events: u64,
     every: Duration,
@@ -290,6 +241,10 @@ struct Signing {
     handle: WriterHandle,
     pool: PgPool,
     head: watch::Receiver<Head>,
+    /// The key that the log names, as of that head or later.
+    adopted: watch::Receiver<Option<VerifierKey>>,
+    /// What it names, when that is none of ours: nothing is signed then.
+    foreign: Option<VerifierKey>,
     /// The size of the last head.
     signed: Option<u64>,
     signed_at: Instant,
@@ -300,7 +255,10 @@ struct Signing {
 
 impl Signing {
     async fn run(mut self, mut orders: mpsc::Receiver<Order>) {
-        self.remember().await;
+        // What a crash left without a head.
+        if self.signed.is_some() {
+            self.sign().await;
+        }
         let mut ticks = tokio::time::interval(self.every.max(Duration::from_millis(10)));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -325,21 +283,6 @@ impl Signing {
         self.pool.close().await;
     }
 
-    /// The last head that is kept, so that none is signed twice.
-    async fn remember(&mut self) {
-        let query = "select size, note from event_log.tree_head order by size desc limit 1";
-        let last: Result<Option<(i64, String)>, _> =
-            sqlx::query_as(query).fetch_optional(&self.pool).await;
-        match last {
-            Ok(Some((size, note))) => {
-                self.signed = Some(size.unsigned_abs());
-                self.latest.send_replace(Some(note));
-            }
-            Ok(None) => {}
-            Err(error) => warn!(%error, "the last tree head cannot be read"),
-        }
-    }
-
     async fn sign_if_due(&mut self) {
         let fresh = self.head.borrow().size - self.signed.unwrap_or(0).min(self.head.borrow().size);
         if fresh >= self.every_events || (fresh > 0 && self.signed_at.elapsed() >= self.every) {
@@ -350,7 +293,7 @@ impl Signing {
     /// Signs the newest head, unless that was done.
     async fn sign(&mut self) {
         let Head { size, root } = *self.head.borrow_and_update();
-        if size == 0 || self.signed.is_some_and(|it| size <= it) {
+        if size == 0 || self.signed.is_some_and(|it| size <= it) || !self.is_ours() {
             return;
         }
         self.signed_at = Instant::now();
@@ -362,50 +305,124 @@ impl Signing {
             warn!(%error, size, "the tree head is not kept; trying again");
             return;
         }
-        if let Err(error) = self.folder.keep_head(&note) {
-            warn!(%error, size, "the tree head is not kept in the data folder");
+        match self.folder.keep_head(&note) {
+            Ok(()) => self.finish_handover(),
+            Err(error) => warn!(%error, size, "the tree head is not kept in the data folder"),
         }
+        self.signed = Some(size);
+        self.latest.send_replace(Some(note));
+    }
+
+    /// Whether the log names the key that signs here. A change of keys whose outcome was not told is
+    /// taken up when it does.
+    fn is_ours(&mut self) -> bool {
+        let adopted = self.adopted.borrow_and_update().clone();
+        if adopted == Some(public(&self.keys.current)) {
+            self.foreign = None;
+            return true;
+        }
+        if let Ok(Some(next)) = self.folder.next_key()
+            && adopted == Some(public(&next))
+            && self.keys.before.is_none()
+        {
+            self.foreign = None;
+            self.hand_over(next);
+            return true;
+        }
+        if self.foreign != adopted {
+            let (own, named) = (public(&self.keys.current), adopted.as_ref());
+            let named = named.map_or_else(|| "no key".to_owned(), ToString::to_string);
+            error!(
+                %own, %named,
+                "NO TREE HEADS ARE SIGNED ANY MORE: the log names a key that this engine has not \
+                 made. Another engine signs this log, or somebody has written into the database; \
+                 `tanglegate audit verify` tells whether anything is signed with it. If nothing is, \
+                 `tanglegate audit rotate-key` goes on with a new key"
+            );
+            self.foreign = adopted;
+        }
+        false
+    }
+
+    /// The next key signs from now on; the next head is signed with the last one, too.
+    fn hand_over(&mut self, next: HeadKey) {
+        let key = public(&next);
+        self.keys.before = Some(std::mem::replace(&mut self.keys.current, next));
+        self.key.send_replace(key.clone());
+        info!(%key, "a new key signs tree heads");
+    }
+
+    /// The last key is destroyed when the head that both have signed is kept here: the folder could
+    /// not tell whose the head before is.
+    fn finish_handover(&mut self) {
         if self.keys.before.is_some() {
             match self.folder.take_over() {
                 Ok(()) => self.keys.before = None,
                 Err(error) => warn!(%error, "the next key stays beside the last one"),
             }
         }
-        self.signed = Some(size);
-        self.latest.send_replace(Some(note));
     }
 
     async fn keep(&self, size: u64, note: &str) -> Result<(), sqlx::Error> {
         let (size, at) = (i64::try_from(size).unwrap_or(i64::MAX), (self.clock)().0);
-        sqlx::query(
+        let insert = sqlx::query(
             "insert into event_log.tree_head (size, note, signed_at) values \
              ($1, $2, timestamptz 'epoch' + $3 * interval '1 millisecond') on conflict do nothing",
         )
         .bind(size)
         .bind(note)
         .bind(i64::try_from(at).unwrap_or(i64::MAX))
-        .execute(&self.pool)
-        .await?;
-        Ok(())
+        .execute(&self.pool);
+        match timeout(PATIENCE, insert).await {
+            Ok(kept) => kept.map(drop),
+            Err(_) => Err(sqlx::Error::PoolTimedOut),
+        }
     }
 
     async fn rotate(&mut self) -> Result<VerifierKey, SignerError> {
         // A handover that is under way comes first.
         self.sign().await;
         if self.keys.before.is_some() {
-            return Err(SignerError::Silent);
+            return Err(SignerError::HandingOver);
+        }
+        if let Some(foreign) = self.foreign.clone() {
+            let note = newest(&self.pool).await.map(|it| it.1);
+            let newest = note.and_then(|it| SignedHead::parse(&it).ok());
+            if !is_last(&self.keys.current, &foreign, newest.as_ref()) {
+                return Err(other_key(&foreign, Some(&self.keys.current)));
+            }
         }
         let origin = self.keys.current.verifier().origin().clone();
         let next = self.folder.make_next_key(origin, &random())?;
-        if let Err(error) = adopt(&self.handle, &next).await {
-            self.folder.drop_next_key()?;
-            return Err(error);
+        match adopt(&self.handle, &next).await {
+            Ok(()) => {}
+            // It may be in the log: then it is the key that signs.
+            Err(SubmitError::Stopped) => return Err(SignerError::Unanswered),
+            Err(error @ (SubmitError::Rejected(_) | SubmitError::Refused(_))) => {
+                self.folder.drop_next_key()?;
+                return Err(error.into());
+            }
         }
         let key = public(&next);
-        self.keys.before = Some(std::mem::replace(&mut self.keys.current, next));
-        self.key.send_replace(key.clone());
-        info!(%key, "a new key signs tree heads");
+        self.hand_over(next);
         self.sign().await;
         Ok(key)
+    }
+}
+
+/// The last head that is kept, and its size, so that none is signed twice.
+async fn newest(pool: &PgPool) -> Option<(u64, String)> {
+    let query = "select size, note from event_log.tree_head order by size desc limit 1";
+    let last = sqlx::query_as::<_, (i64, String)>(query).fetch_optional(pool);
+    match timeout(PATIENCE, last).await {
+        Ok(Ok(last)) => last.map(|(size, note)| (size.unsigned_abs(), note)),
+        Ok(Err(error)) => {
+            warn!(%error, "the last tree head cannot be read");
+            None
+        }
+        Err(_) => {
+            warn!("the last tree head cannot be read: the database does not answer");
+            None
+        }
     }
 }

@@ -43,8 +43,9 @@ pub struct Started {
     /// Where the log stood at the start: what the ledger's follower needs to go on.
     pub chain: Option<tanglegate_core::ChainId>,
     checkpoints: BTreeMap<Address, u64>,
-    /// The key that signs the log's tree heads, if there is one already.
-    pub head_key: Option<VerifierKey>,
+    /// The key that the log names for its tree heads, from the start on; it is told before the head
+    /// that first covers its adoption.
+    pub head_key: watch::Receiver<Option<VerifierKey>>,
     /// Where the log ends, from the start on.
     pub head: watch::Receiver<Head>,
     /// Events replayed.
@@ -115,7 +116,7 @@ pub async fn start(
     }
     install(acl);
     let (chain, checkpoints) = (state.chain().cloned(), state.checkpoints().clone());
-    let head_key = state.head_key().cloned();
+    let (names, head_key) = watch::channel(state.head_key().cloned());
     let (head, ends) = watch::channel(Head {
         size: frontier.size(),
         root: frontier.root(),
@@ -132,6 +133,7 @@ pub async fn start(
         tell: Box::new(tell),
         contact: contact.clone(),
         head,
+        head_key: names,
         last_contact: Instant::now(),
         stale: false,
         broken: false,

@@ -6,7 +6,9 @@ use super::handle::{Recording, Submission, SubmitError};
 use crate::event_log::{AppendError, Entropy, EventLog, EventLogError, Head, Vault};
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
-use tanglegate_core::{Event, IdempotencyKey, Position, Recorded, State, SubscriberId, Timestamp};
+use tanglegate_core::{
+    Event, IdempotencyKey, Position, Recorded, State, SubscriberId, Timestamp, VerifierKey,
+};
 use tanglegate_crypto::Frontier;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout};
@@ -65,6 +67,8 @@ pub(super) struct Writer {
     pub(super) contact: Contact,
     /// Where the log ends.
     pub(super) head: watch::Sender<Head>,
+    /// The key that the log names for its tree heads.
+    pub(super) head_key: watch::Sender<Option<VerifierKey>>,
     /// When the database last answered.
     pub(super) last_contact: Instant,
     pub(super) stale: bool,
@@ -261,6 +265,14 @@ impl Writer {
     }
 
     fn tell_head(&self) {
+        let named = self.state.head_key();
+        self.head_key.send_if_modified(|known| {
+            let changed = known.as_ref() != named;
+            if changed {
+                *known = named.cloned();
+            }
+            changed
+        });
         self.head.send_replace(Head {
             size: self.frontier.size(),
             root: self.frontier.root(),

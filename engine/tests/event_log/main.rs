@@ -7,4 +7,5 @@ mod faults;
 mod market;
 mod on_the_ledger;
 mod recording;
+mod signing;
 mod tampering;
