@@ -2,13 +2,14 @@
 
 use crate::session::{Handle, Order};
 use parking_lot::{Mutex, RwLock};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tanglegate_core::{
     Acl, Affected, Denied, Login, Permit, Position, Recorded, Rights, SubscriberId, Timestamp,
     TopicFilter, TopicName,
 };
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 /// The access table as the gate asks it. Clones share one table.
 ///
@@ -21,6 +22,8 @@ pub struct AccessView(Arc<Shared>);
 struct Shared {
     table: RwLock<Table>,
     watching: Mutex<Watching>,
+    /// Somebody is awaited: whoever comes back to a session has to be looked for.
+    any_awaited: AtomicBool,
     /// True once there is a table.
     installed: watch::Sender<bool>,
 }
@@ -37,6 +40,21 @@ struct Table {
 struct Watching {
     known: HashMap<SubscriberId, Vec<Arc<Handle>>>,
     anonymous: HashMap<u64, Arc<Handle>>,
+    /// Logins whose next arrival is told.
+    awaited: HashSet<SubscriberId>,
+    arrivals: Option<mpsc::UnboundedSender<SubscriberId>>,
+}
+
+impl Watching {
+    /// He was let in.
+    fn arrived(&mut self, subject: SubscriberId) {
+        if self.awaited.remove(&subject)
+            && let Some(arrivals) = &self.arrivals
+        {
+            // Whoever asked may have stopped listening.
+            let _ = arrivals.send(subject);
+        }
+    }
 }
 
 impl AccessView {
@@ -82,6 +100,31 @@ impl AccessView {
             events.iter().map(|it| acl.apply(*it)).collect()
         };
         self.tell(affected);
+    }
+
+    /// Where the arrivals of those come out whom somebody awaits, one for each time he does. Asked
+    /// again, they come out of the newest place only.
+    #[must_use = "arrivals that nobody takes are not told"]
+    pub fn arrivals(&self) -> mpsc::UnboundedReceiver<SubscriberId> {
+        let (arrivals, told) = mpsc::unbounded_channel();
+        self.0.watching.lock().arrivals = Some(arrivals);
+        told
+    }
+
+    /// Has the next CONNECT told with which he is let in, once, however often it is awaited. It
+    /// costs 16 bytes and their place until then, or until [`AccessView::expect_no_more`].
+    pub fn expect(&self, subject: SubscriberId) {
+        let mut watching = self.0.watching.lock();
+        watching.awaited.insert(subject);
+        self.0.any_awaited.store(true, Ordering::Release);
+    }
+
+    /// Nobody awaits him any more.
+    pub fn expect_no_more(&self, subject: SubscriberId) {
+        let mut watching = self.0.watching.lock();
+        watching.awaited.remove(&subject);
+        let any = !watching.awaited.is_empty();
+        self.0.any_awaited.store(any, Ordering::Release);
     }
 
     /// The table is too old to be trusted, e.g. because the database cannot be reached: nobody
@@ -182,15 +225,38 @@ impl AccessView {
     /// From now on the session hears of changes. It is brought up to date at once, so that
     /// nothing is missed that happened since it was permitted.
     pub(crate) fn watch(&self, handle: &Arc<Handle>) {
+        self.enter(handle, false);
+    }
+
+    /// The same of a session whose client is let in.
+    pub(crate) fn let_in(&self, handle: &Arc<Handle>) {
+        self.enter(handle, true);
+    }
+
+    fn enter(&self, handle: &Arc<Handle>, is_let_in: bool) {
         {
             let mut watching = self.0.watching.lock();
             let handle = Arc::clone(handle);
             match handle.subject {
-                Some(subject) => watching.known.entry(subject).or_default().push(handle),
+                Some(subject) => {
+                    if is_let_in {
+                        watching.arrived(subject);
+                    }
+                    watching.known.entry(subject).or_default().push(handle);
+                }
                 None => drop(watching.anonymous.insert(handle.session, handle)),
             }
         }
         self.review(handle);
+    }
+
+    /// He has come back to a session that was watched all the time.
+    pub(crate) fn came_back(&self, subject: Option<SubscriberId>) {
+        if let Some(subject) = subject
+            && self.0.any_awaited.load(Ordering::Acquire)
+        {
+            self.0.watching.lock().arrived(subject);
+        }
     }
 
     /// The session is over.

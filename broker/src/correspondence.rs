@@ -6,6 +6,7 @@
 //! engine ── makes a key ──▶ $SYS/access/me/key ──▶ the one client that asked for it
 //! engine ── answers it ───▶ $SYS/access/me/credential ──▶ the same connection
 //!                      └──▶ $SYS/access/keys/KEY/credential ──▶ whoever names the key
+//! client ── asks on a topic of requests ──▶ engine ── replies ──▶ $SYS/access/me/…
 //! ```
 //!
 //! A client that never asks costs nothing. Whoever asks has an [`Inbox`], which is rung when
@@ -14,9 +15,14 @@
 
 mod answers;
 mod inbox;
+mod requests;
 mod topics;
 
 pub(crate) use inbox::Inbox;
+pub(crate) use requests::{
+    Letter, Place, REQUEST, Response, Unasked, Way, check_size, may_be_request,
+};
+pub use requests::{Reply, Request, RequestTopic};
 pub(crate) use topics::{CREDENTIAL, KEY, KeyId, KeyTopic, answers_to, key_topic};
 
 use crate::clock::Clock;
@@ -25,10 +31,12 @@ use crate::statistics::Counters;
 use answers::Answers;
 use inbox::Listeners;
 use parking_lot::{Mutex, RwLock};
+use requests::Requests;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tanglegate_core::Timestamp;
+use tokio::sync::mpsc;
 
 /// Longest key announcement and longest answer, in bytes.
 pub(crate) const LETTER: usize = 4 << 10;
@@ -72,6 +80,8 @@ struct Shared {
     /// Changes when all keys are to be replaced.
     generation: AtomicU64,
     post: Mutex<Post>,
+    requests: RwLock<Option<Requests>>,
+    requests_waiting: usize,
     clock: Clock,
     counters: Arc<Counters>,
 }
@@ -92,6 +102,8 @@ impl Correspondence {
             make_key: RwLock::new(None),
             generation: AtomicU64::new(0),
             post: Mutex::new(post),
+            requests: RwLock::new(None),
+            requests_waiting: limits.engine_requests_waiting,
             clock,
             counters,
         }))
@@ -149,6 +161,29 @@ impl Correspondence {
     /// The answers to that key were picked up, or are void: nobody is told them any more.
     pub fn forget(&self, key_id: &[u8; 16]) {
         self.0.post.lock().answers.forget(key_id);
+    }
+
+    /// From now on what clients publish on these topics is for the engine alone: it comes out of
+    /// what this returns, is passed to no reader and never retained. So many may wait there as
+    /// `gate.limits.engine_requests_waiting` says; who asks for more is refused. Said again, it
+    /// counts instead of what was said before.
+    ///
+    /// # Panics
+    /// When a topic is one of the gate's own, `me/…` or `keys/…`.
+    #[must_use = "requests that nobody takes are refused"]
+    pub fn serve_requests(&self, topics: &[RequestTopic]) -> mpsc::Receiver<Request> {
+        for RequestTopic { name, .. } in topics {
+            let own = name.starts_with("me/") || name.starts_with("keys/");
+            assert!(!own, "{name} is a topic of the gate's own");
+        }
+        let (requests, taken) = Requests::new(topics, self.0.requests_waiting);
+        *self.0.requests.write() = Some(requests);
+        taken
+    }
+
+    /// The way to the engine from that topic; `None` when it takes no requests there.
+    pub(crate) fn way(&self, topic: &str) -> Option<Way> {
+        self.0.requests.read().as_ref()?.way(topic)
     }
 
     /// A new key; `None` where nobody makes any, or what he made is too long to be told.

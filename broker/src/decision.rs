@@ -2,7 +2,7 @@
 //! does the operator who wants to know why: both get the same answer in the same words.
 
 use crate::access::AccessView;
-use crate::correspondence::{KeyTopic, key_topic};
+use crate::correspondence::{KeyTopic, Unasked, key_topic};
 use crate::limits::ClientLimits;
 use crate::permit::{SubscribePermit, WritePermit};
 use crate::session::needs_no_right;
@@ -34,6 +34,8 @@ pub(crate) enum Refusal {
     Reserved,
     /// Answers to keys that he cannot name, or that he wants to share.
     ManyKeys,
+    /// The engine does not get a request.
+    Unasked(Unasked),
     /// More levels than the limit.
     TooDeep(Subject, usize),
     /// More bytes than the limit.
@@ -53,6 +55,8 @@ impl Refusal {
         match self {
             Self::Denied(Denied::NotReady) => Reason::ImplementationSpecific,
             Self::Denied(_) | Self::Reserved | Self::ManyKeys => Reason::NotAuthorized,
+            Self::Unasked(Unasked::Closed) => Reason::ImplementationSpecific,
+            Self::Unasked(_) => Reason::QuotaExceeded,
             Self::TooDeep(subject, _) | Self::TooLong(subject, _) => match subject {
                 Subject::Topic => Reason::TopicNameInvalid,
                 Subject::Filter => Reason::TopicFilterInvalid,
@@ -66,6 +70,7 @@ impl fmt::Display for Refusal {
         match self {
             Self::Denied(denied) => denied.fmt(f),
             Self::Reserved => f.write_str("topics that begin with $ belong to the server"),
+            Self::Unasked(unasked) => unasked.fmt(f),
             Self::ManyKeys => f.write_str(
                 "answers are for one key: name its 32 digits, 0 to 9 and a to f, in \
                  $SYS/access/keys/DIGITS/credential, without wildcards and alone",

@@ -52,6 +52,8 @@ struct Here {
 struct Conduct {
     connects: Bucket,
     anonymous: Bucket,
+    /// Requests of its anonymous clients.
+    requests: Bucket,
     /// Somebody logged in from there; exclusive end of what that is good for.
     known_until: Option<Instant>,
 }
@@ -187,6 +189,14 @@ impl Admission {
         places.opened(self.address);
         places.conduct.entry(self.address).known_until = Some(now + KNOWN);
         self.whose = Whose::Known;
+    }
+
+    /// Counts a request to the engine of a client without a login, if its address may make one.
+    pub(crate) fn may_ask(&self, now: Instant) -> bool {
+        let rate = self.door.limits.anonymous_engine_requests_per_address;
+        let mut places = self.door.places.lock();
+        let conduct = places.conduct.entry(self.address);
+        conduct.requests.take(rate, 1, now)
     }
 
     /// Takes a place among the clients without a login.

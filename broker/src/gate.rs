@@ -274,10 +274,17 @@ impl Gate {
             view,
             clock,
             limits,
+            correspondence,
             ..
         } = &*self.context;
         let anonymous = self.entrances.iter().any(|it| it.lets_anonymous_in());
-        Inquiry::new(view.clone(), clock.clone(), Arc::clone(limits), anonymous)
+        Inquiry {
+            view: view.clone(),
+            clock: clock.clone(),
+            limits: Arc::clone(limits),
+            correspondence: correspondence.clone(),
+            anonymous,
+        }
     }
 
     /// What it did so far.

@@ -2,7 +2,7 @@
 
 use crate::access::AccessView;
 use crate::clock::Clock;
-use crate::correspondence::{KeyTopic, key_topic};
+use crate::correspondence::{Correspondence, KeyTopic, key_topic};
 use crate::decision::{
     LOGIN_NEEDED, NO_MORE_ANONYMOUS, Refusal, WRONG_LOGIN, permit_publish, permit_subscribe,
 };
@@ -47,11 +47,12 @@ pub struct Answer {
 /// Asks a gate. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Inquiry {
-    view: AccessView,
-    clock: Clock,
-    limits: Arc<Limits>,
+    pub(crate) view: AccessView,
+    pub(crate) clock: Clock,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) correspondence: Correspondence,
     /// Some listener lets clients without a login in.
-    anonymous: bool,
+    pub(crate) anonymous: bool,
 }
 
 impl Asked {
@@ -72,20 +73,6 @@ impl Asked {
 }
 
 impl Inquiry {
-    pub(crate) fn new(
-        view: AccessView,
-        clock: Clock,
-        limits: Arc<Limits>,
-        anonymous: bool,
-    ) -> Self {
-        Self {
-            view,
-            clock,
-            limits,
-            anonymous,
-        }
-    }
-
     /// What would the gate say to the client with this login? `None` is an anonymous one.
     #[must_use]
     pub fn ask(&self, username: Option<&str>, asked: &Asked) -> Answer {
@@ -132,6 +119,7 @@ impl Inquiry {
                 let permit = permit_subscribe(view, limits, subject, asked, now);
                 permit.map_err(|it| it.to_string())?.0
             }
+            Asked::Publish(topic) if self.correspondence.way(topic.as_str()).is_some() => None,
             Asked::Publish(topic) => {
                 let permit = permit_publish(view, limits, subject, topic, now);
                 Some(permit.map_err(|it| it.to_string())?.0)
@@ -169,7 +157,14 @@ mod tests {
             event: &Event::RuleGiven { rule },
         });
         view.install(acl);
-        Inquiry::new(view, Clock::wall(), Arc::default(), true)
+        let (clock, limits) = (Clock::wall(), Arc::<Limits>::default());
+        Inquiry {
+            correspondence: Correspondence::new(&limits, clock.clone(), Arc::default()),
+            view,
+            clock,
+            limits,
+            anonymous: true,
+        }
     }
 
     #[test]

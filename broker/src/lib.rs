@@ -53,7 +53,9 @@ mod wire;
 
 pub use access::AccessView;
 pub use clock::{Clock, ManualClock};
-pub use correspondence::{Correspondence, KeyNews, SealedAnswer, TooLong};
+pub use correspondence::{
+    Correspondence, KeyNews, Reply, Request, RequestTopic, SealedAnswer, TooLong,
+};
 pub use entrance::{
     CertificateName, ClientCertificates, ListenerSettings, TlsError, TlsSettings, Transport,
 };

@@ -63,6 +63,10 @@ pub struct Limits {
     pub answers: usize,
     /// Their bytes, with what keeping them costs, 384 each.
     pub answer_bytes: usize,
+    /// Requests of clients that wait for the engine, at 4 KiB. Beyond it they are refused.
+    pub engine_requests_waiting: usize,
+    /// Requests to the engine of clients without a login from one address.
+    pub anonymous_engine_requests_per_address: Rate,
     /// Bytes of published messages on their way to the shards; publishers wait beyond it.
     pub log_bytes: usize,
     /// Bytes that all clients with a login together make the gate hold, beyond the first 2 KiB of
@@ -103,6 +107,9 @@ pub struct ClientLimits {
     pub requests: Option<Rate>,
     /// Bytes of those packets.
     pub request_bytes: Option<Rate>,
+    /// Requests to the engine, e.g. claims and vouchers. Beyond it they are refused; eight may be
+    /// open at the same time.
+    pub engine_requests: Rate,
     /// Messages with QoS 1 and 2 in flight, each way.
     pub in_flight: u16,
     /// Longest keep-alive, if there is one. A 5.0 client that asks for more, or for none, is told
@@ -141,6 +148,8 @@ impl Default for Limits {
             retained_bytes: 64 << 20,
             answers: 65_536,
             answer_bytes: 96 << 20,
+            engine_requests_waiting: 1_024,
+            anonymous_engine_requests_per_address: Rate::new(20, 100),
             log_bytes: 8 << 20,
             known_bytes: 512 << 20,
             anonymous_bytes: 64 << 20,
@@ -189,6 +198,7 @@ impl ClientLimits {
             stalled: Duration::from_secs(60),
             requests: None,
             request_bytes: None,
+            engine_requests: Rate::new(10, 50),
             in_flight: 1_024,
             keep_alive: None,
             topic_aliases: 16,
@@ -209,6 +219,7 @@ impl ClientLimits {
             stalled: Duration::from_secs(60),
             requests: Some(Rate::new(10, 100)),
             request_bytes: Some(Rate::new(64 << 10, 256 << 10)),
+            engine_requests: Rate::new(2, 20),
             in_flight: 64,
             keep_alive: Some(Duration::from_secs(600)),
             topic_aliases: 16,

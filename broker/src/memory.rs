@@ -6,6 +6,7 @@
 //! grows with what was bought, and the database.
 
 use crate::budget::FREE;
+use crate::correspondence::REQUEST;
 use crate::entrance::{ListenerSettings, Transport};
 use crate::gate::Settings;
 use crate::{outbox, router, shard, store};
@@ -98,6 +99,10 @@ impl Settings {
             ),
             ("retained messages", limits.retained_bytes),
             ("answers to keys", limits.answer_bytes),
+            (
+                "requests to the engine",
+                times(limits.engine_requests_waiting, REQUEST),
+            ),
             (
                 "messages between shards",
                 times(GROWTH, router::memory(limits.log_bytes) + packet),

@@ -1,6 +1,7 @@
 //! One client's connection, from its first byte to its last.
 
 mod acks;
+mod asking;
 mod attached;
 mod connected;
 mod conversation;

@@ -1,16 +1,21 @@
 //! Where a connection hears that something has come for it alone, and who listens for what.
 
 use super::KeyId;
+use super::requests::Letter;
 use crate::outbox::Outbox;
+use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// One connection's, which it makes when it first asks for a key or for answers.
 #[derive(Debug)]
 pub(crate) struct Inbox {
     outbox: Arc<Outbox>,
     news: AtomicBool,
+    /// Requests of the connection that wait for the engine, or whose answers for the client.
+    open: AtomicUsize,
+    letters: Mutex<Vec<Letter>>,
 }
 
 impl Inbox {
@@ -19,7 +24,37 @@ impl Inbox {
         Self {
             outbox,
             news: AtomicBool::new(false),
+            open: AtomicUsize::new(0),
+            letters: Mutex::default(),
         }
+    }
+
+    /// Begins a request; false when `most` are open.
+    pub(super) fn open_one(&self, most: usize) -> bool {
+        let (set, read) = (Ordering::Relaxed, Ordering::Relaxed);
+        let more = |open: usize| (open < most).then_some(open + 1);
+        self.open.fetch_update(set, read, more).is_ok()
+    }
+
+    /// A request is over.
+    pub(super) fn close_one(&self) {
+        self.open.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// How many are open.
+    pub(crate) fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// An answer for the client; there are no more of them than open requests.
+    pub(super) fn put(&self, letter: Letter) {
+        self.letters.lock().push(letter);
+        self.ring();
+    }
+
+    /// The answers that have come.
+    pub(crate) fn take(&self) -> Vec<Letter> {
+        std::mem::take(&mut *self.letters.lock())
     }
 
     /// Has the connection look what there is.

@@ -47,7 +47,7 @@ pub(super) struct Attached {
     charge: Option<Box<Charge>>,
     /// The end of a right that the alarm is set to; [`Timestamp::FOREVER`] for none.
     alarm: Mutex<Timestamp>,
-    _admission: Admission,
+    pub(super) admission: Admission,
 }
 
 /// What a connection that is in charge of a session knows of its future.
@@ -131,8 +131,9 @@ impl Attached {
         if is_resumed {
             // The table may have changed since the login was checked.
             context.view.review(&handle);
+            context.view.came_back(handle.subject);
         } else {
-            context.view.watch(&handle);
+            context.view.let_in(&handle);
         }
         if let Some(claim) = &claim {
             claim.serve(&handle);
@@ -148,7 +149,7 @@ impl Attached {
                 will: guest.will,
             })),
             alarm: Mutex::new(Timestamp::FOREVER),
-            _admission: admission,
+            admission,
         };
         Ok(Taken {
             attached,

@@ -3,7 +3,8 @@
 
 use super::connected::Connection;
 use crate::correspondence::{
-    CREDENTIAL, Correspondence, Inbox, KEY, KeyId, KeyNews, KeyTopic, answers_to, key_topic,
+    CREDENTIAL, Correspondence, Inbox, KEY, KeyId, KeyNews, KeyTopic, REQUEST, answers_to,
+    key_topic,
 };
 use crate::outbox::Outbox;
 use crate::rate::{Bucket, Rate};
@@ -37,6 +38,7 @@ pub(super) struct Conversation {
     /// What it was told of the newest one.
     key: Option<Key>,
     made: Bucket,
+    asked: Bucket,
     /// The keys that it has named.
     watched: Vec<Ear>,
     /// The generation of keys that it was told.
@@ -102,6 +104,7 @@ impl Conversation {
             own: VecDeque::new(),
             key: None,
             made: Bucket::default(),
+            asked: Bucket::default(),
             watched: vec![],
             generation: correspondence.generation(),
             asked_for_key: false,
@@ -117,7 +120,22 @@ impl Conversation {
     /// Bytes that it makes the gate hold.
     pub(super) fn cost(&self) -> usize {
         let key = self.key.as_ref().map_or(0, |it| it.payload.len());
-        CONVERSATION + key + (self.own.len() + self.watched.len()) * EAR
+        let ears = (self.own.len() + self.watched.len()) * EAR;
+        CONVERSATION + key + ears + self.inbox.open() * REQUEST
+    }
+
+    pub(super) fn inbox(&self) -> &Arc<Inbox> {
+        &self.inbox
+    }
+
+    /// The last key that the client was given.
+    pub(super) fn key_id(&self) -> Option<KeyId> {
+        self.own.back().map(|it| it.key)
+    }
+
+    /// Counts a request, if the client may make one now.
+    pub(super) fn may_ask(&mut self, rate: Rate, now: Instant) -> bool {
+        self.asked.take(rate, 1, now)
     }
 
     /// What the client is told of its key at `now`: the same as long as it is good, then a new
@@ -184,7 +202,7 @@ impl Drop for Conversation {
 }
 
 impl Connection {
-    fn conversation(&mut self) -> &mut Conversation {
+    pub(super) fn conversation(&mut self) -> &mut Conversation {
         let (context, outbox) = (&self.attached.context, &self.attached.handle.outbox);
         let begin = || Conversation::begin(&context.correspondence, outbox);
         self.conversation.get_or_insert_with(|| Box::new(begin()))
@@ -244,6 +262,7 @@ impl Connection {
         };
         conversation.inbox.look();
         conversation.pending = false;
+        self.tell_replies(&conversation);
         self.tell_key(&mut conversation);
         self.tell_own_answers(&mut conversation);
         self.tell_watched(&mut conversation);

@@ -94,6 +94,27 @@ impl Connection {
 
     /// Tells the client alone something, on a topic that takes no right.
     pub(super) fn push_news(&mut self, topic: &str, payload: &[u8], retain: bool, ids: &[u32]) {
+        self.push_own(topic, payload, retain, (ids, &[]));
+    }
+
+    /// Tells it what it has asked for, with the properties that it wants back.
+    pub(super) fn push_letter(
+        &mut self,
+        topic: &str,
+        payload: &[u8],
+        properties: &[u8],
+        ids: &[u32],
+    ) {
+        self.push_own(topic, payload, false, (ids, properties));
+    }
+
+    fn push_own(
+        &mut self,
+        topic: &str,
+        payload: &[u8],
+        retain: bool,
+        (ids, forwarded): (&[u32], &[u8]),
+    ) {
         let news = Delivery {
             version: self.version,
             qos: 0,
@@ -103,7 +124,7 @@ impl Connection {
             topic,
             expiry: None,
             ids,
-            forwarded: &[],
+            forwarded,
             payload,
         };
         let own = ReadRight::own(topic).expect("news are told on a client's own topics");

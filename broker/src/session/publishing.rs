@@ -154,6 +154,10 @@ impl Connection {
             return Ok(());
         }
         let topic = topic_name(publish.topic)?;
+        if let Some(way) = self.way_to_engine(&topic) {
+            self.request(&publish, &PublishProperties::default(), (&topic, &way));
+            return Ok(());
+        }
         match self.permit_publish(&topic) {
             Ok(permit) => {
                 self.record.push(&permit, &plain_message(&publish), now);
@@ -171,6 +175,10 @@ impl Connection {
     ) -> Result<(), End> {
         let properties = PublishProperties::read(publish.properties)?;
         let topic = self.resolve_alias(publish.topic, properties.alias)?;
+        if let Some(way) = self.way_to_engine(&topic) {
+            self.request(publish, &properties, (&topic, &way));
+            return Ok(());
+        }
         let permit = match self.permit_publish(&topic) {
             Ok(permit) => permit,
             Err(refusal) => {
@@ -236,7 +244,7 @@ impl Connection {
         Ok(permit)
     }
 
-    fn accept(&mut self, publish: &Publish<'_>) {
+    pub(super) fn accept(&mut self, publish: &Publish<'_>) {
         let id = publish.packet_id;
         match publish.qos {
             0 => {}
@@ -251,7 +259,7 @@ impl Connection {
 
     /// Drops a message: 5.0 is told why, 3.1.1 has no word for it and gets its acknowledgement
     /// (MQTT 3.1.1 §3.3.5).
-    fn refuse(&mut self, publish: &Publish<'_>, refusal: &Refusal) {
+    pub(super) fn refuse(&mut self, publish: &Publish<'_>, refusal: &Refusal) {
         let counters = &self.attached.context.counters;
         counters.decided(Stage::Publish, refusal);
         let (id, answer) = match publish.qos {

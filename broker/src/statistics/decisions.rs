@@ -1,6 +1,7 @@
 //! How often the gate said yes and no, and why.
 
 use super::Counter;
+use crate::correspondence::Unasked;
 use crate::decision::{LOGIN_NEEDED, Refusal};
 use crate::wire::Reason;
 use tanglegate_core::Denied;
@@ -102,6 +103,7 @@ impl Stage {
                 NotReady,
                 Reserved,
                 Limit,
+                Busy,
                 Unsupported,
             ],
             Self::Deliver => &[Permitted, NoRight, Ended],
@@ -154,6 +156,8 @@ impl From<&Refusal> for Outcome {
             Refusal::Denied(Denied::NotReady) => Self::NotReady,
             Refusal::Reserved => Self::Reserved,
             Refusal::ManyKeys => Self::NoRight,
+            Refusal::Unasked(Unasked::Full | Unasked::Closed) => Self::Busy,
+            Refusal::Unasked(_) => Self::Limit,
             Refusal::TooDeep(..) | Refusal::TooLong(..) => Self::Limit,
         }
     }

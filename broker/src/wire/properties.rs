@@ -2,6 +2,7 @@
 
 use super::Fault;
 use super::frame::{take_binary, take_length, take_text};
+use crate::correspondence::Response;
 use std::borrow::Cow;
 
 const PAYLOAD_FORMAT: u8 = 0x01;
@@ -49,6 +50,26 @@ impl<'a> PublishProperties<'a> {
             }
         }
         Ok(properties)
+    }
+
+    /// Where the publisher wants an answer.
+    pub(crate) fn response(&self) -> Response<'_> {
+        let (mut rest, mut response) = (&*self.forwarded, Response::default());
+        while let Some((&id, after)) = rest.split_first() {
+            let start = rest;
+            rest = after;
+            // They were read before.
+            if skip(id, &mut rest).is_err() {
+                break;
+            }
+            let property = &start[..start.len() - rest.len()];
+            match id {
+                RESPONSE_TOPIC => response.topic = std::str::from_utf8(&property[3..]).ok(),
+                CORRELATION_DATA => response.correlation = property,
+                _ => {}
+            }
+        }
+        response
     }
 
     /// Adds the property at the start of `start`, which ends where `rest` begins.
@@ -147,6 +168,25 @@ mod tests {
             &USER,
         ]);
         assert_eq!(read.forwarded, expected);
+    }
+
+    #[test]
+    fn where_an_answer_is_wanted_is_found_among_the_others() {
+        let correlation = [CORRELATION_DATA, 0, 2, 0xFF, 0];
+        let bytes = joined(&[
+            &USER,
+            &correlation,
+            &[MESSAGE_EXPIRY, 0, 0, 1, 0],
+            &[RESPONSE_TOPIC, 0, 3, b'a', b'/', b'b'],
+        ]);
+        let read = PublishProperties::read(&bytes).unwrap();
+        let response = Response {
+            topic: Some("a/b"),
+            correlation: &correlation,
+        };
+        assert_eq!(read.response(), response);
+        let none = PublishProperties::read(&USER).unwrap();
+        assert_eq!(none.response(), Response::default());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that fails may say where")]
 
 mod floods;
+mod requests;
 
 use crate::client::{Client, Message, connect};
 use crate::stage::{Stage, after, stored_in};

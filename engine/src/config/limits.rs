@@ -161,7 +161,8 @@ section! {
         connections connections_per_address connect_within connect_bytes logins_at_once
         logins_waiting logins_waiting_per_address logins_remembered_for opening opening_per_address
         connects connects_per_address anonymous_connects_per_address anonymous_per_address
-        kept_sessions_per_login answers answer_bytes log_bytes known_bytes anonymous_bytes opening_bytes
+        kept_sessions_per_login answers answer_bytes engine_requests_waiting
+        anonymous_engine_requests_per_address log_bytes known_bytes anonymous_bytes opening_bytes
     }
     or_none { anonymous_connections logins_remembered session_expiry kept_sessions retained_messages retained_bytes }
     sections { known: KnownSection anonymous: AnonymousSection }
@@ -172,7 +173,7 @@ section! {
     KnownSection: ClientLimits, "gate.limits.known";
     positive {
         packet_bytes topic_levels topic_bytes queued_bytes queued_messages stalled requests
-        request_bytes in_flight keep_alive client_id_bytes
+        request_bytes engine_requests in_flight keep_alive client_id_bytes
     }
     or_none { subscriptions topic_aliases }
 }
@@ -182,7 +183,7 @@ section! {
     AnonymousSection: ClientLimits, "gate.limits.anonymous";
     positive {
         packet_bytes topic_levels topic_bytes queued_bytes queued_messages stalled requests
-        request_bytes in_flight keep_alive client_id_bytes
+        request_bytes engine_requests in_flight keep_alive client_id_bytes
     }
     or_none { subscriptions topic_aliases }
 }
