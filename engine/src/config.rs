@@ -8,6 +8,7 @@ mod listeners;
 pub use gate::GateConfig;
 
 use crate::heads::HeadSettings;
+use crate::snapshot;
 use gate::GateSection;
 use serde::Deserialize;
 use std::net::SocketAddr;
@@ -72,6 +73,8 @@ pub struct Config {
     pub log: LogFormat,
     /// When tree heads are signed, and under which name.
     pub heads: HeadSettings,
+    /// Events between two snapshots of the log; 0: none are taken.
+    pub snapshot_events: u64,
 }
 
 /// The address of a database. It may hold a password, so it stands in the environment variable
@@ -132,6 +135,7 @@ impl Default for Config {
             metrics: None,
             log: LogFormat::Text,
             heads: HeadSettings::default(),
+            snapshot_events: snapshot::EVERY,
         }
     }
 }
@@ -167,6 +171,24 @@ struct MetricsSection {
 #[serde(deny_unknown_fields, default)]
 struct LogSection {
     format: LogFormat,
+    snapshot_events: Option<u64>,
+}
+
+/// Fewer events are folded sooner than a snapshot is read.
+const LEAST_SNAPSHOT_EVENTS: u64 = 1_000;
+
+impl LogSection {
+    fn snapshot_events(&self) -> Result<u64, ConfigError> {
+        match self.snapshot_events {
+            Some(events @ 1..LEAST_SNAPSHOT_EVENTS) => Err(ConfigError::Invalid {
+                key: "log.snapshot_events",
+                value: events.to_string(),
+                fault: "is neither 0 (no snapshots) nor 1000 or more".to_owned(),
+                example: "1000000",
+            }),
+            events => Ok(events.unwrap_or(snapshot::EVERY)),
+        }
+    }
 }
 
 #[derive(Deserialize, Default)]
@@ -252,6 +274,7 @@ impl Config {
             metrics: file.metrics.check()?,
             log: file.log.format,
             heads: file.heads.check()?,
+            snapshot_events: file.log.snapshot_events()?,
         })
     }
 }
@@ -337,6 +360,7 @@ mod tests {
         let usual = Config::default();
         assert_eq!((example.node, example.gate), (usual.node, usual.gate));
         assert_eq!(example.heads, usual.heads);
+        assert_eq!(example.snapshot_events, usual.snapshot_events);
         assert!(example.ledger.is_some());
     }
 
@@ -507,6 +531,11 @@ mod tests {
                 "1000",
             ),
             ("log.format = \"xml\"".to_owned(), "format", "text"),
+            (
+                "log.snapshot_events = 10".to_owned(),
+                "log.snapshot_events",
+                "1000000",
+            ),
             (
                 "metrics.listen = \":9464\"".to_owned(),
                 "metrics.listen",

@@ -18,5 +18,6 @@ pub mod plug;
 pub mod postgres;
 pub mod projections;
 pub mod serve;
+pub mod snapshot;
 pub mod wallet;
 pub mod writer;

@@ -44,6 +44,6 @@ pub use permit::{Denied, Permit};
 pub use quantity::{Nanos, Timestamp};
 pub use rights::{Right, Rights, Source};
 pub use row::{AccessRow, Change, CursorRow, OfferRow, PaymentRow, PaymentState, SubscriberRow};
-pub use state::{Contradiction, Lease, LeaseKey, Recorded, State, Subscriber};
+pub use state::{Contradiction, Lease, LeaseKey, Recorded, Remembered, State, Subscriber};
 pub use subscriber::{PasswordVerifier, Username, UsernameError};
 pub use topic::{TopicError, TopicFilter, TopicName};

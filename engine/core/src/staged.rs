@@ -13,6 +13,8 @@ pub(crate) struct StagedMap<K, V> {
     settled: HashMap<K, V>,
     /// `None`: removed.
     staged: HashMap<K, Option<V>>,
+    /// Whether changes are true as they come.
+    at_once: bool,
 }
 
 impl<K, V> Default for StagedMap<K, V> {
@@ -20,12 +22,25 @@ impl<K, V> Default for StagedMap<K, V> {
         Self {
             settled: HashMap::new(),
             staged: HashMap::new(),
+            at_once: false,
         }
     }
 }
 
 impl<K: Hash + Eq + Clone, V: Clone> StagedMap<K, V> {
+    /// An empty one whose changes are true as they come, until the first [`StagedMap::settle`]:
+    /// nobody takes back what stands in the log.
+    pub(crate) fn at_once() -> Self {
+        Self {
+            at_once: true,
+            ..Self::default()
+        }
+    }
+
     pub(crate) fn get(&self, key: &K) -> Option<&V> {
+        if self.staged.is_empty() {
+            return self.settled.get(key);
+        }
         match self.staged.get(key) {
             Some(changed) => changed.as_ref(),
             None => self.settled.get(key),
@@ -33,15 +48,26 @@ impl<K: Hash + Eq + Clone, V: Clone> StagedMap<K, V> {
     }
 
     pub(crate) fn insert(&mut self, key: K, value: V) {
-        self.staged.insert(key, Some(value));
+        if self.at_once {
+            self.settled.insert(key, value);
+        } else {
+            self.staged.insert(key, Some(value));
+        }
     }
 
     pub(crate) fn remove(&mut self, key: K) {
-        self.staged.insert(key, None);
+        if self.at_once {
+            self.settled.remove(&key);
+        } else {
+            self.staged.insert(key, None);
+        }
     }
 
     /// The value, staged for change; `None` where there is none.
     pub(crate) fn change(&mut self, key: &K) -> Option<&mut V> {
+        if self.at_once {
+            return self.settled.get_mut(key);
+        }
         match self.staged.entry(key.clone()) {
             Entry::Occupied(changed) => changed.into_mut().as_mut(),
             Entry::Vacant(vacant) => {
@@ -53,6 +79,7 @@ impl<K: Hash + Eq + Clone, V: Clone> StagedMap<K, V> {
 
     /// Makes every staged change true.
     pub(crate) fn settle(&mut self) {
+        self.at_once = false;
         for (key, changed) in self.staged.drain() {
             match changed {
                 Some(value) => drop(self.settled.insert(key, value)),
@@ -106,6 +133,22 @@ mod tests {
         assert_eq!(contents(&map), [(1, 'c'), (3, 'd')]);
         map.forget();
         assert_eq!(contents(&map), [(1, 'a'), (2, 'b')]);
+    }
+
+    #[test]
+    fn changes_that_are_true_at_once_are_not_forgotten_and_later_ones_are() {
+        let mut map = StagedMap::at_once();
+        map.insert(1, 'a');
+        map.insert(2, 'b');
+        *map.change(&1).expect("there") = 'z';
+        map.remove(2);
+        map.forget();
+        assert_eq!(contents(&map), [(1, 'z')]);
+        map.settle();
+        map.insert(1, 'y');
+        assert_eq!(map.get(&1), Some(&'y'));
+        map.forget();
+        assert_eq!(contents(&map), [(1, 'z')]);
     }
 
     #[test]

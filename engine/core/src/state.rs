@@ -1,5 +1,9 @@
 //! What `decide` has to remember, folded from the events.
 
+mod remembered;
+
+pub use remembered::Remembered;
+
 use crate::staged::StagedMap;
 use crate::{
     Access, Address, Audience, ChainId, Event, Nanos, Offer, OfferId, PaymentId, PaymentRow,
@@ -79,6 +83,23 @@ struct Head {
 }
 
 impl State {
+    /// Nothing, to be folded from what stands in the log: until the first [`State::settle`] every
+    /// change is true at once, which is quicker.
+    #[must_use]
+    pub fn at_once() -> Self {
+        Self {
+            head: Head::default(),
+            settled_head: Head::default(),
+            offers: StagedMap::at_once(),
+            rules: StagedMap::at_once(),
+            subscribers: StagedMap::at_once(),
+            usernames: StagedMap::at_once(),
+            leases: StagedMap::at_once(),
+            waiting: StagedMap::at_once(),
+            versions: StagedMap::at_once(),
+        }
+    }
+
     /// The place of the last event folded.
     #[must_use]
     pub fn position(&self) -> Position {

@@ -5,6 +5,7 @@ use super::verify::Finding;
 use super::walk::VerifyError;
 use crate::event_log::{EventLogError, Vault};
 use crate::projections::{self, Changes, Columns, Fold, TableDigest};
+use crate::snapshot::{self, Applied, Opened, Refused};
 use serde::Serialize;
 use tanglegate_core::Position;
 
@@ -15,6 +16,10 @@ const STEP: u64 = 50_000;
 pub struct Folded {
     /// The last event.
     pub position: Position,
+    /// The snapshot that it was folded from; 0: from the first event on.
+    pub from: Position,
+    /// Snapshots that could not be used.
+    pub refused: Vec<Refused>,
     pub(super) changes: Changes,
 }
 
@@ -52,9 +57,36 @@ impl Archive {
     pub async fn fold(
         &mut self,
         up_to: Position,
+        progress: impl FnMut(u64, u64),
+    ) -> Result<Folded, VerifyError> {
+        self.go_on(Opened::at_the_beginning(), up_to, progress)
+            .await
+    }
+
+    /// The same, from the newest snapshot on that can be used: what it says of the events before
+    /// is believed.
+    ///
+    /// # Errors
+    /// As for [`Archive::fold`].
+    pub async fn fold_on(
+        &mut self,
+        up_to: Position,
+        progress: impl FnMut(u64, u64),
+    ) -> Result<Folded, VerifyError> {
+        let opened = snapshot::newest(self.log.connection(), up_to, Applied::Wanted).await;
+        let opened = opened.map_err(EventLogError::from)?;
+        self.go_on(opened, up_to, progress).await
+    }
+
+    async fn go_on(
+        &mut self,
+        Opened {
+            mut fold, refused, ..
+        }: Opened,
+        up_to: Position,
         mut progress: impl FnMut(u64, u64),
     ) -> Result<Folded, VerifyError> {
-        let (mut fold, vault) = (Fold::default(), Vault::default());
+        let (from, vault) = (fold.state.position(), Vault::default());
         let each = fold.catch_up(&mut self.log, &vault, up_to.0, |position| {
             if position.is_multiple_of(STEP) {
                 progress(position, up_to.0);
@@ -78,6 +110,8 @@ impl Archive {
         }
         Ok(Folded {
             position: state.position(),
+            from,
+            refused,
             changes,
         })
     }

@@ -178,6 +178,29 @@ impl EventLog {
         })
     }
 
+    /// The root that was recorded where a commit ended with this event; `None` where none did.
+    pub(crate) async fn root_at(&mut self, size: Position) -> Result<Option<Hash>, EventLogError> {
+        let root: Option<Vec<u8>> =
+            sqlx::query_scalar("select root from event_log.batch where size = $1")
+                .bind(i64::try_from(size.0).unwrap_or(i64::MAX))
+                .fetch_optional(&mut self.connection)
+                .await?;
+        Ok(root.and_then(|it| it.try_into().ok()))
+    }
+
+    /// The end of the first commit that ends with this event or behind it, if there is one.
+    pub(crate) async fn commit_at(
+        &mut self,
+        least: Position,
+    ) -> Result<Option<Position>, EventLogError> {
+        let query = "select size from event_log.batch where size >= $1 order by size limit 1";
+        let size: Option<i64> = sqlx::query_scalar(query)
+            .bind(i64::try_from(least.0).unwrap_or(i64::MAX))
+            .fetch_optional(&mut self.connection)
+            .await?;
+        Ok(size.map(|it| Position(it.unsigned_abs())))
+    }
+
     /// Which of these idempotency keys stand in the log, and where.
     ///
     /// # Errors

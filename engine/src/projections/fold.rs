@@ -5,16 +5,22 @@ use crate::event_log::{EventLog, EventLogError, Vault};
 use tanglegate_core::State;
 use tanglegate_crypto::Frontier;
 
-/// Events after which what was folded is settled: until then the changes of one key collapse.
-const SETTLED: u64 = 1_024;
-
 /// A fold of the log's first events. Memory grows with what the tables hold, not with the events.
-#[derive(Default)]
 pub(crate) struct Fold {
     pub(crate) state: State,
     /// Over everything that was folded.
     pub(crate) frontier: Frontier,
     pub(crate) changes: Changes,
+}
+
+impl Default for Fold {
+    fn default() -> Self {
+        Self {
+            state: State::at_once(),
+            frontier: Frontier::default(),
+            changes: Changes::default(),
+        }
+    }
 }
 
 impl Fold {
@@ -36,11 +42,7 @@ impl Fold {
             let recorded = replayed.recorded();
             state.evolve(recorded, &mut scratch)?;
             changes.extend(scratch.drain(..));
-            let position = recorded.position.0;
-            if position.is_multiple_of(SETTLED) {
-                state.settle();
-            }
-            progress(position);
+            progress(recorded.position.0);
             Ok(())
         });
         each.await

@@ -217,6 +217,35 @@ impl Changes {
         changes.into_iter().for_each(|it| self.add(it));
     }
 
+    /// Payments that these events left behind, whatever became of them; of each the last row.
+    pub(crate) fn add_payments(&mut self, rows: Vec<PaymentRow>) {
+        let rows = rows.into_iter().map(|it| (it.payment, it));
+        self.new_payments.append(&mut rows.collect());
+    }
+
+    /// Takes out the payments that were applied: nothing changes them any more.
+    pub(crate) fn take_applied(&mut self) -> Vec<PaymentRow> {
+        let mut applied = Vec::new();
+        for payments in [&mut self.new_payments, &mut self.payments] {
+            let taken = payments.extract_if(.., |_, it| is_applied(it));
+            applied.extend(taken.map(|(_, row)| row));
+        }
+        applied
+    }
+
+    /// Every row as it stands, and none that is gone.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = Change> {
+        let rules = self.rules.iter();
+        let rules = rules.filter_map(|(id, row)| Some(Change::Rule(*id, row.clone()?)));
+        let leases = self.leases.values().cloned().map(Change::Lease);
+        let subscribers = self.subscribers.values().cloned().map(Change::Subscriber);
+        let payments = self.payments().cloned().map(Change::Payment);
+        let offers = self.offers.values().cloned().map(Change::Offer);
+        let cursors = self.cursors.values().cloned().map(Change::Cursor);
+        let rows = offers.chain(rules).chain(subscribers);
+        rows.chain(leases).chain(payments).chain(cursors)
+    }
+
     /// Rights with where they come from: leases first.
     pub(crate) fn rights(&self) -> impl Iterator<Item = (String, &AccessRow)> {
         let leases = self.leases.values().map(|it| ("lease".to_owned(), it));
@@ -276,6 +305,10 @@ impl Changes {
             cursor,
         ]
     }
+}
+
+fn is_applied(row: &PaymentRow) -> bool {
+    matches!(row.state, PaymentState::Applied { .. })
 }
 
 fn filled<'a, T: 'a>(

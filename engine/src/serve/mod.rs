@@ -13,6 +13,7 @@ use crate::event_log::{self, Entropy};
 use crate::heads::KeyFolder;
 use crate::ledger::{Node, NodeLimits};
 use crate::metrics::{MetricsServer, Sources};
+use crate::snapshot::Taker;
 use crate::writer::{self, News, Settings, Started};
 use anyhow::Context;
 use following::Following;
@@ -155,10 +156,15 @@ impl Engine {
                 socket.display()
             )
         })?;
+        let snapshots = match config.snapshot_events {
+            0 => None,
+            every => Some(Taker::start(options, every, writer.head.clone())?),
+        };
         Ok(Doors {
             gate,
             following,
             signing,
+            snapshots,
             metrics,
             control,
             socket,
@@ -213,6 +219,9 @@ impl Engine {
         if let Some(signing) = self.doors.signing {
             signing.stop().await;
         }
+        if let Some(snapshots) = self.doors.snapshots {
+            snapshots.stop().await;
+        }
         self.writer.stop().await;
         self.database.stop().await;
         info!("stopped");
@@ -234,6 +243,7 @@ struct Doors {
     gate: Gate,
     following: Option<Following>,
     signing: Option<Signing>,
+    snapshots: Option<Taker>,
     metrics: Option<MetricsServer>,
     control: ControlServer,
     socket: PathBuf,

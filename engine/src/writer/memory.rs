@@ -2,16 +2,21 @@
 
 use tanglegate_core::{Acl, Change, Contradiction, Recorded, State};
 
-/// Events after which what was folded is settled. Until then the changes of one key collapse,
-/// which is cheaper than to settle each.
-const SETTLED: u64 = 1_024;
-
 /// The deciding state and the access table.
-#[derive(Default)]
 pub(crate) struct Memory {
     state: State,
     acl: Acl,
     rows: Vec<Change>,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self {
+            state: State::at_once(),
+            acl: Acl::default(),
+            rows: Vec::new(),
+        }
+    }
 }
 
 impl Memory {
@@ -23,9 +28,6 @@ impl Memory {
         self.state.evolve(recorded, &mut self.rows)?;
         self.rows.clear();
         self.acl.apply(recorded);
-        if recorded.position.0.is_multiple_of(SETTLED) {
-            self.state.settle();
-        }
         Ok(())
     }
 

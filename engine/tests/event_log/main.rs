@@ -8,4 +8,5 @@ mod market;
 mod on_the_ledger;
 mod recording;
 mod signing;
+mod snapshots;
 mod tampering;

@@ -115,6 +115,12 @@ fn progress(at: u64, of: u64) {
     }
 }
 
+/// Tells on standard error what a person should know beside the answer.
+#[expect(clippy::print_stderr, reason = "standard output is for the answer")]
+fn warn(what: &impl std::fmt::Display) {
+    eprintln!("warning: {what}");
+}
+
 /// This machine's clock.
 fn now() -> Timestamp {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);

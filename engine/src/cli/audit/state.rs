@@ -1,7 +1,7 @@
 //! `tanglegate audit replay` and `state`
 
 use super::super::table;
-use super::{now, show};
+use super::{now, show, warn};
 use crate::audit::{Archive, Comparison, When};
 use crate::event_log::EventLog;
 use crate::projections;
@@ -83,6 +83,9 @@ pub(in crate::cli) struct State {
     /// All of them, as JSON
     #[arg(long)]
     json: bool,
+    /// Fold from the first event on, and believe no snapshot
+    #[arg(long)]
+    no_snapshot: bool,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -96,7 +99,14 @@ enum Which {
 impl State {
     pub(super) async fn answer(self, archive: &mut Archive) -> anyhow::Result<bool> {
         let moment = archive.moment(self.at, now()).await?;
-        let folded = archive.fold(moment.position, super::progress).await?;
+        let folded = if self.no_snapshot {
+            archive.fold(moment.position, super::progress).await?
+        } else {
+            archive.fold_on(moment.position, super::progress).await?
+        };
+        for refused in &folded.refused {
+            warn(refused);
+        }
         let state = folded.state(moment.at);
         if self.json {
             show(&state, true, String::new)?;
