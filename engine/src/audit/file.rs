@@ -503,8 +503,10 @@ impl<'a> Input<'a> {
     /// one that is wrong.
     fn next(&mut self) -> Result<Option<String>, FileError> {
         use std::io::Read;
-        let mut line = String::new();
-        let read = self.file.by_ref().take(LONGEST_LINE).read_line(&mut line);
+        // Bytes: what was cut off may end within a character.
+        let mut line = Vec::new();
+        let mut limited = self.file.by_ref().take(LONGEST_LINE);
+        let read = limited.read_until(b'\n', &mut line);
         read.map_err(|source| FileError::Io {
             path: self.path.to_owned(),
             source,
@@ -513,10 +515,11 @@ impl<'a> Input<'a> {
             return Ok(None);
         }
         self.number += 1;
-        if line.pop() != Some('\n') {
+        if line.pop() != Some(b'\n') {
             return Err(self.wrong("it is cut off: continue the export with --resume"));
         }
-        Ok(Some(line))
+        let text = String::from_utf8(line).map_err(|_| self.wrong("it is not UTF-8"))?;
+        Ok(Some(text))
     }
 
     fn wrong(&self, what: impl Into<String>) -> FileError {
