@@ -330,6 +330,7 @@ mod tests {
             subscriber,
             username: Username::parse("ana").ok(),
             verifier: Some(verifier(b"secret")),
+            owner: None,
         };
         tell(1, &registered);
         let desk = desk(&Limits {

@@ -112,7 +112,7 @@ impl Auditor {
         now: Timestamp,
     ) -> Result<(), Broken> {
         let expected = match command {
-            Command::ConfirmPayment(_) | Command::Erase(_) => {
+            Command::ConfirmPayment(_) | Command::ClaimPayment { .. } | Command::Erase(_) => {
                 unreachable!("what may lead to several events is looked at on its own")
             }
             Command::AdoptHeadKey(key) => {
@@ -246,6 +246,7 @@ impl Auditor {
             suspended: false,
             erased: false,
             credit: Nanos::ZERO,
+            owner: None,
         };
         let before = self.book.subscribers.insert(subscriber, fresh);
         ensure!(before.is_none(), "{subscriber} was registered twice");
@@ -255,6 +256,7 @@ impl Auditor {
             subscriber,
             username: Some(username.clone()),
             verifier: Some(verifier.clone()),
+            owner: None,
         })
     }
 

@@ -66,6 +66,11 @@ fn holds(rejection: &Rejection, command: &Command, state: &State, now: Timestamp
         }
         Rejection::AlreadySuspended(name) => suspended(name) == Some(true),
         Rejection::NotSuspended(name) => suspended(name) == Some(false),
+        Rejection::NothingToClaim(payment) => state.waiting(payment).is_none(),
+        Rejection::NotThePayer { payment, claimant } => state
+            .waiting(payment)
+            .is_some_and(|it| it.payer != *claimant),
+        Rejection::Unclaimable(_) => matches!(command, Command::ClaimPayment { .. }),
         Rejection::NoRunningLease {
             username,
             filter,

@@ -179,6 +179,7 @@ impl Stage {
             subscriber,
             username: Username::parse(name).ok(),
             verifier: make_verifier(name.as_bytes(), id, Cost::LEAST).ok(),
+            owner: None,
         });
         subscriber
     }

@@ -148,6 +148,7 @@ impl Acl {
             | Event::PaymentConfirmed { .. }
             | Event::PaymentApplied { .. }
             | Event::PaymentUnmatched { .. }
+            | Event::AnswerAnnounced { .. }
             | Event::HeadKeyAdopted { .. }
             | Event::HeadAnchored { .. } => Affected::Nobody,
             Event::OfferPublished { offer } => {
@@ -172,6 +173,7 @@ impl Acl {
                 subscriber,
                 username,
                 verifier,
+                ..
             } => {
                 if let Some(username) = username {
                     self.logins.insert(username.clone(), *subscriber);

@@ -1,8 +1,9 @@
 //! What the engine is asked to record, and how it refuses.
 
 use crate::{
-    Access, Address, ChainId, Confirmation, Digest, Offer, OfferId, PasswordVerifier, PaymentId,
-    Rule, RuleId, SubscriberId, Timestamp, TopicFilter, Username, VerifierKey,
+    Access, Address, ChainId, Confirmation, Digest, Offer, OfferId, Order, PasswordVerifier,
+    PaymentId, Rule, RuleId, SubscriberId, Timestamp, TopicFilter, UnmatchedReason, Username,
+    VerifierKey,
 };
 
 /// A wish. [`crate::decide`] turns it into events, or refuses it.
@@ -19,6 +20,15 @@ pub enum Command {
     },
     /// The ledger has confirmed a payment. Never refused: money that is there is recorded.
     ConfirmPayment(Confirmation),
+    /// The payer of a payment that waits says what it is for.
+    ClaimPayment {
+        /// Which payment.
+        payment: PaymentId,
+        /// Who proved that he paid it.
+        payer: Address,
+        /// What he wants for it.
+        order: Box<Order>,
+    },
     /// Sell something, or change the terms of what is sold.
     PublishOffer(Offer),
     /// Stop selling something.
@@ -171,6 +181,20 @@ pub enum Rejection {
         /// The name that the key carries.
         offered: String,
     },
+    /// There is no such payment, or it was booked.
+    #[error("payment {0} does not wait to be claimed: it is unknown here, or bought time already")]
+    NothingToClaim(PaymentId),
+    /// Somebody else's money.
+    #[error("payment {payment} was made by another address than {claimant}")]
+    NotThePayer {
+        /// Which payment.
+        payment: PaymentId,
+        /// Who asked for it.
+        claimant: Address,
+    },
+    /// What was asked for cannot be had; the payment goes on waiting.
+    #[error("{0}; the payment goes on waiting")]
+    Unclaimable(UnmatchedReason),
     /// Nothing to revoke.
     #[error(
         "'{username}' holds no running {access} lease on {filter}; `tanglegate lease list` shows them"

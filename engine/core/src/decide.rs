@@ -2,9 +2,10 @@
 
 use crate::unseen::unseen;
 use crate::{
-    Access, Command, Confirmation, Event, LeaseKey, MemoReading, Nanos, Offer, OfferId, Rejection,
-    Rule, State, SubscriberId, Timestamp, UnmatchedReason, Username,
+    Access, Command, Event, LeaseKey, Offer, Rejection, Rule, State, SubscriberId, Timestamp,
+    Username,
 };
+use purchase::{claim_payment, confirm_payment};
 
 /// Turns a command into the events it causes, in order. None when there is nothing to record.
 /// `now` is the log's clock. A payment is decided once: whether it stands in the log already is
@@ -32,6 +33,11 @@ pub fn decide(state: &State, now: Timestamp, command: Command) -> Result<Vec<Eve
             Ok(vec![Event::LedgerScanned { seller, checkpoint }])
         }
         Command::ConfirmPayment(confirmation) => Ok(confirm_payment(state, now, confirmation)),
+        Command::ClaimPayment {
+            payment,
+            payer,
+            order,
+        } => claim_payment(state, now, payment, payer, &order),
         Command::PublishOffer(offer) => publish_offer(state, now, offer),
         Command::WithdrawOffer(offer) => match state.offer(&offer) {
             Some(_) => Ok(vec![Event::OfferWithdrawn { offer }]),
@@ -60,6 +66,7 @@ pub fn decide(state: &State, now: Timestamp, command: Command) -> Result<Vec<Eve
                 subscriber,
                 username: Some(username),
                 verifier: Some(verifier),
+                owner: None,
             }])
         }
         Command::ChangePassword { username, verifier } => {
@@ -206,136 +213,6 @@ fn shows_statistics(rule: &Rule) -> bool {
     rule.access == Access::Read && told.iter().any(|it| rule.filter.as_str().starts_with(it))
 }
 
-fn confirm_payment(state: &State, now: Timestamp, confirmation: Confirmation) -> Vec<Event> {
-    let payment = confirmation.payment;
-    if state.waiting(&payment).is_some() {
-        return Vec::new();
-    }
-    let booked = match matched(state, now, &confirmation) {
-        Ok(purchase) => apply(now, &confirmation, purchase),
-        Err(reason) => vec![Event::PaymentUnmatched { payment, reason }],
-    };
-    let mut events = vec![Event::PaymentConfirmed { confirmation }];
-    events.extend(booked);
-    events
-}
-
-/// A payment that found its offer and its subscriber.
-struct Purchase<'a> {
-    subscriber: SubscriberId,
-    offer: &'a Offer,
-    /// The payment and what was on account.
-    funds: Nanos,
-    /// The end of the same right, if the subscriber holds it now.
-    running_until: Option<Timestamp>,
-}
-
-fn matched<'a>(
-    state: &'a State,
-    now: Timestamp,
-    paid: &Confirmation,
-) -> Result<Purchase<'a>, UnmatchedReason> {
-    let (offer, username) = match &paid.reading {
-        MemoReading::Absent => return Err(UnmatchedReason::NoMemo),
-        MemoReading::Unreadable => return Err(UnmatchedReason::UnreadableMemo),
-        MemoReading::Purchase { offer, username } => (offer, username),
-    };
-    let offer = on_sale(state, now, offer)?;
-    if offer.seller != paid.seller {
-        return Err(UnmatchedReason::WrongSeller);
-    }
-    let subscriber = state
-        .named(username)
-        .ok_or(UnmatchedReason::UnknownSubscriber)?;
-    let account = state
-        .subscriber(subscriber)
-        .ok_or(UnmatchedReason::UnknownSubscriber)?;
-    if account.suspended {
-        return Err(UnmatchedReason::Suspended);
-    }
-    let funds = account
-        .credit
-        .checked_add(paid.amount)
-        .ok_or(UnmatchedReason::TooMuch)?;
-    let key = LeaseKey {
-        subscriber,
-        filter: offer.filter.clone(),
-        access: offer.access,
-    };
-    let running_until = state
-        .lease(&key)
-        .map(|it| it.until)
-        .filter(|until| now < *until);
-    Ok(Purchase {
-        subscriber,
-        offer,
-        funds,
-        running_until,
-    })
-}
-
-fn on_sale<'a>(
-    state: &'a State,
-    now: Timestamp,
-    id: &OfferId,
-) -> Result<&'a Offer, UnmatchedReason> {
-    match state.offer(id) {
-        Some(offer) if now < offer.valid_until => Ok(offer),
-        Some(_) => Err(UnmatchedReason::OfferEnded),
-        None if state.was_offered(id) => Err(UnmatchedReason::OfferEnded),
-        None => Err(UnmatchedReason::UnknownOffer),
-    }
-}
-
-/// Books a payment: what is on account and what was paid buy time together; a lease that runs
-/// is extended from its end, another one begins now.
-fn apply(now: Timestamp, paid: &Confirmation, purchase: Purchase<'_>) -> Vec<Event> {
-    let Purchase {
-        subscriber,
-        offer,
-        funds,
-        running_until,
-    } = purchase;
-    let payment = paid.payment;
-    let from = running_until.unwrap_or(now);
-    let bought = offer.tariff.buy(funds, Timestamp::LAST.millis_since(from));
-    let mut events = vec![Event::PaymentApplied {
-        payment,
-        subscriber,
-        offer: offer.id.clone(),
-        spent: bought.spent,
-        credit: bought.left,
-    }];
-    if bought.millis == 0 {
-        return events;
-    }
-    let (filter, access, tariff) = (offer.filter.clone(), offer.access, offer.tariff);
-    let (until, offer) = (from.plus_millis(bought.millis), offer.id.clone());
-    events.push(if running_until.is_some() {
-        Event::LeaseExtended {
-            subscriber,
-            filter,
-            access,
-            from,
-            until,
-            offer,
-            tariff,
-            payment,
-        }
-    } else {
-        Event::LeaseGranted {
-            subscriber,
-            filter,
-            access,
-            from,
-            until,
-            offer,
-            tariff,
-            payment,
-        }
-    });
-    events
-}
-
+mod purchase;
 #[cfg(test)]
 mod tests;

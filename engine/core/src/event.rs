@@ -6,6 +6,7 @@ use crate::{
     Username, VerifierKey,
 };
 use std::fmt;
+use std::sync::Arc;
 
 /// One fact. Written once, never changed. Personal data in it is sealed under a key of its
 /// subject: where that key is not at hand, or was destroyed, the event reads without it.
@@ -51,6 +52,9 @@ pub enum Event {
         username: Option<Username>,
         /// What is kept of its password. Personal data; `None` without the key.
         verifier: Option<PasswordVerifier>,
+        /// The address that bought it, which alone may change it; `None` where the operator
+        /// registered it.
+        owner: Option<Address>,
     },
     /// Only the new password opens the login.
     PasswordChanged {
@@ -99,6 +103,19 @@ pub enum Event {
         payment: PaymentId,
         /// What was wrong with it.
         reason: UnmatchedReason,
+    },
+    /// A buyer was told what became of his payment, so that only he can read it.
+    AnswerAnnounced {
+        /// Which payment.
+        payment: PaymentId,
+        /// Whose login it is about; `None` where the payment was refused.
+        subscriber: Option<SubscriberId>,
+        /// Under which key his memo came sealed: it names the topic of the answer.
+        key_id: [u8; 16],
+        /// The answer, sealed to him. At most 4 KiB.
+        sealed: Arc<[u8]>,
+        /// How long it is told. Exclusive.
+        until: Timestamp,
     },
     /// A right with an end begins.
     LeaseGranted {
@@ -206,6 +223,15 @@ impl Event {
             Self::PaymentApplied { payment, .. } | Self::PaymentUnmatched { payment, .. } => {
                 Stream::Payment(*payment)
             }
+            Self::AnswerAnnounced {
+                payment,
+                subscriber,
+                ..
+            } => match subscriber {
+                // The versions of a payment that was applied are forgotten.
+                Some(subscriber) => Stream::Subscriber(*subscriber),
+                None => Stream::Payment(*payment),
+            },
             Self::HeadKeyAdopted { .. } | Self::HeadAnchored { .. } => Stream::Log,
         }
     }

@@ -39,7 +39,7 @@ pub use id::{
     VerifierKey,
 };
 pub use offer::{Bought, Offer, Tariff, TariffError};
-pub use payment::{Confirmation, MemoReading, UnmatchedReason};
+pub use payment::{Confirmation, MemoReading, Order, PasswordWish, UnmatchedReason};
 pub use permit::{Denied, Permit};
 pub use quantity::{Nanos, Timestamp};
 pub use rights::{Right, Rights, Source};

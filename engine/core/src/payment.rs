@@ -1,6 +1,8 @@
 //! Money that arrived, as the ledger room hands it over.
 
-use crate::{Address, Nanos, OfferId, PaymentId, Timestamp, Username};
+use crate::{
+    Address, Nanos, OfferId, PasswordVerifier, PaymentId, SubscriberId, Timestamp, Username,
+};
 use std::fmt;
 
 /// A payment that is final: its transaction succeeded and stands in a checkpoint.
@@ -43,13 +45,46 @@ pub enum MemoReading {
     Absent,
     /// There is one, but it is not of a form we know.
     Unreadable,
-    /// It asks for time.
+    /// It asks for time, in clear.
     Purchase {
         /// Of which offer.
         offer: OfferId,
         /// For whom.
         username: Username,
     },
+    /// It is sealed, and was not opened.
+    Sealed,
+    /// It was sealed, and nothing can be bought with what it says.
+    Refused(UnmatchedReason),
+    /// It was sealed, and orders this.
+    Order(Box<Order>),
+}
+
+/// What a buyer without a login asks for, sealed, with his payment. The name belongs from then on
+/// to the address that paid.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Order {
+    /// Time of which offer.
+    pub offer: OfferId,
+    /// For whom.
+    pub username: Username,
+    /// What opens the login from then on.
+    pub password: PasswordWish,
+    /// A fresh random identity, for a name that nobody has.
+    pub subscriber: SubscriberId,
+    /// What is kept of a fresh password, where one has to be made.
+    pub made: PasswordVerifier,
+}
+
+/// What shall open a login.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PasswordWish {
+    /// The buyer's own password, of which this is kept.
+    Set(PasswordVerifier),
+    /// One that the engine makes.
+    Make,
+    /// What opens it now. For a new login: one that the engine makes.
+    Keep,
 }
 
 /// Why a payment could not be turned into time. The money is not lost: the payment stays in the
@@ -73,11 +108,21 @@ pub enum UnmatchedReason {
     /// With what is on account it would be more than an account can hold (2⁶⁴ NANOS): more
     /// than the ledger's whole supply.
     TooMuch,
+    /// A sealed memo that does not open: changed, or sealed for another payer.
+    DoesNotOpen,
+    /// A sealed memo whose key had expired when the ledger confirmed the payment.
+    KeyExpired,
+    /// The username in a sealed memo belongs to somebody else.
+    UsernameTaken,
+    /// The text in a sealed memo cannot be a username, or the name of an offer.
+    UnfitOrder,
+    /// Less than the least purchase, for a name that nobody has yet.
+    TooLittle,
 }
 
 impl UnmatchedReason {
     /// Every reason, in the order of their codes.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 13] = [
         Self::NoMemo,
         Self::UnreadableMemo,
         Self::UnknownOffer,
@@ -86,6 +131,11 @@ impl UnmatchedReason {
         Self::UnknownSubscriber,
         Self::Suspended,
         Self::TooMuch,
+        Self::DoesNotOpen,
+        Self::KeyExpired,
+        Self::UsernameTaken,
+        Self::UnfitOrder,
+        Self::TooLittle,
     ];
 
     /// The word that stands for it in tables.
@@ -100,6 +150,11 @@ impl UnmatchedReason {
             Self::UnknownSubscriber => "unknown-subscriber",
             Self::Suspended => "suspended",
             Self::TooMuch => "too-much",
+            Self::DoesNotOpen => "does-not-open",
+            Self::KeyExpired => "key-expired",
+            Self::UsernameTaken => "username-taken",
+            Self::UnfitOrder => "unfit-order",
+            Self::TooLittle => "too-little",
         }
     }
 }
@@ -115,6 +170,13 @@ impl fmt::Display for UnmatchedReason {
             Self::UnknownSubscriber => "no subscriber has the name in the memo",
             Self::Suspended => "the subscriber in the memo is suspended",
             Self::TooMuch => "the amount is more than an account can hold",
+            Self::DoesNotOpen => {
+                "the sealed memo does not open: it was changed, or sealed for another payer"
+            }
+            Self::KeyExpired => "the key that the memo is sealed to had expired",
+            Self::UsernameTaken => "the username in the memo belongs to somebody else",
+            Self::UnfitOrder => "the memo holds a username or an offer's name that cannot be one",
+            Self::TooLittle => "the amount is below the offer's least purchase, for a new login",
         })
     }
 }

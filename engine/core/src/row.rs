@@ -54,6 +54,8 @@ pub struct SubscriberRow {
     pub erased: bool,
     /// What is on account.
     pub credit: Nanos,
+    /// The address that bought it; `None` where the operator registered it.
+    pub owner: Option<Address>,
     /// The event that wrote the row.
     pub position: Position,
 }

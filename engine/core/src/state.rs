@@ -34,6 +34,8 @@ pub struct Subscriber {
     pub erased: bool,
     /// Money that has not bought time yet.
     pub credit: Nanos,
+    /// The address that bought it; `None` where the operator registered it.
+    pub owner: Option<Address>,
 }
 
 /// What a lease is the right to.

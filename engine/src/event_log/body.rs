@@ -3,6 +3,7 @@
 //! raised to today's event by a pure function.
 
 mod v1;
+mod v2;
 
 use super::vault::{Entropy, Owner, Vault};
 use tanglegate_core::Event;
@@ -63,10 +64,25 @@ pub(crate) fn encode(
     vault: &mut Vault,
     entropy: &mut Entropy,
 ) -> Body {
-    let (kind, bytes) = v1::encode(event, owner, vault, entropy);
+    let (kind, schema_version, bytes) = match event {
+        Event::SubscriberRegistered {
+            subscriber,
+            username,
+            verifier,
+            owner: buyer,
+        } => {
+            let login = (v1::known(username), v1::known(verifier));
+            let bytes = v2::subscriber_registered(*subscriber, login, *buyer, vault, entropy);
+            ("subscriber_registered", 2, bytes)
+        }
+        event => {
+            let (kind, bytes) = v1::encode(event, owner, vault, entropy);
+            (kind, 1, bytes)
+        }
+    };
     Body {
         kind,
-        schema_version: 1,
+        schema_version,
         bytes,
     }
 }
@@ -85,6 +101,7 @@ pub fn decode(
 ) -> Result<Event, BodyError> {
     match schema_version {
         1 => v1::decode(kind, bytes, vault),
+        2 => v2::decode(kind, bytes, vault),
         _ => Err(BodyError::UnknownKind {
             kind: kind.to_owned(),
             schema_version,

@@ -30,9 +30,14 @@ pub fn describe(event: &Event) -> String {
             }
         },
         Event::RuleRemoved { rule } => format!("rule {rule} is removed"),
-        Event::SubscriberRegistered { subscriber, .. } => {
-            format!("subscriber {subscriber} is registered")
-        }
+        Event::SubscriberRegistered {
+            subscriber, owner, ..
+        } => match owner {
+            Some(owner) => {
+                format!("subscriber {subscriber} is registered: {owner} bought the name")
+            }
+            None => format!("subscriber {subscriber} is registered"),
+        },
         Event::PasswordChanged { subscriber, .. } => {
             format!("subscriber {subscriber} has a new password")
         }
@@ -87,6 +92,16 @@ pub fn describe(event: &Event) -> String {
         } => {
             format!("subscriber {subscriber} may no longer {access} {filter} since {until}")
         }
+        Event::AnswerAnnounced {
+            key_id,
+            sealed,
+            until,
+            ..
+        } => format!(
+            "the buyer is told, in {} sealed bytes under key {}, until {until}",
+            sealed.len(),
+            hex::encode(key_id)
+        ),
         Event::HeadKeyAdopted { key } => format!("tree heads are signed with key {key}"),
         Event::HeadAnchored {
             size, transaction, ..

@@ -42,11 +42,19 @@ static SUBSCRIBER: Table = Table {
         ("suspended", Kind::Bool),
         ("erased", Kind::Bool),
         ("credit", Kind::Numeric),
+        ("owner", Kind::Text),
         ("position", Kind::BigInt),
     ],
     write: Write::Upsert {
         key: "subscriber",
-        replaced: &["username", "suspended", "erased", "credit", "position"],
+        replaced: &[
+            "username",
+            "suspended",
+            "erased",
+            "credit",
+            "owner",
+            "position",
+        ],
     },
     secret: false,
 };
@@ -343,6 +351,7 @@ fn subscriber(row: &SubscriberRow, fields: &mut Row<'_>) {
     fields.bool(row.suspended);
     fields.bool(row.erased);
     fields.numeric(row.credit.0);
+    fields.optional(row.owner, |fields, it| hex(fields, "0x", &it.0));
     fields.big(row.position.0);
 }
 

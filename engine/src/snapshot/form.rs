@@ -171,7 +171,15 @@ fn write_row(to: &mut Writing, row: &Change) {
         Change::Subscriber(row) => {
             to.number(SUBSCRIBER);
             to.name(&row.subscriber.0);
-            to.number(u64::from(row.suspended) | u64::from(row.erased) << 1);
+            let flags = [row.suspended, row.erased, row.owner.is_some()];
+            let flags = flags
+                .iter()
+                .rev()
+                .fold(0, |sum, it| sum << 1 | u64::from(*it));
+            to.number(flags);
+            if let Some(owner) = &row.owner {
+                to.name(&owner.0);
+            }
             to.number(row.credit.0);
             to.number(row.position.0);
         }
@@ -205,14 +213,19 @@ fn read_row(from: &mut Reading<'_>) -> Result<Change, FormError> {
         RULE => Change::Rule(RuleId(from.raw()?), read_right(from)?),
         SUBSCRIBER => {
             let (subscriber, flags) = (SubscriberId(from.bytes()?), from.number()?);
-            if flags > 3 {
+            if flags > 7 {
                 return Err(FormError("a login is neither closed nor open"));
             }
+            let owner = match flags & 4 {
+                0 => None,
+                _ => Some(Address(from.bytes()?)),
+            };
             Change::Subscriber(SubscriberRow {
                 subscriber,
                 username: None,
                 suspended: flags & 1 != 0,
                 erased: flags & 2 != 0,
+                owner,
                 credit: Nanos(from.number()?),
                 position: Position(from.number()?),
             })

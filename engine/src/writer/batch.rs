@@ -21,13 +21,19 @@ pub(super) struct Mind<'a> {
 
 /// Whom a memo is about.
 fn named_in(reading: &MemoReading, state: &State) -> Option<Owner> {
-    match reading {
-        MemoReading::Purchase { username, .. } => Some(match state.named(username) {
-            Some(subscriber) => subscriber.into(),
-            None => Owner::named(username),
-        }),
-        MemoReading::Absent | MemoReading::Unreadable => None,
-    }
+    let username = match reading {
+        MemoReading::Purchase { username, .. } => username,
+        MemoReading::Order(order) => &order.username,
+        // What nobody could open names nobody.
+        MemoReading::Absent
+        | MemoReading::Unreadable
+        | MemoReading::Sealed
+        | MemoReading::Refused(_) => return None,
+    };
+    Some(match state.named(username) {
+        Some(subscriber) => subscriber.into(),
+        None => Owner::named(username),
+    })
 }
 
 /// What a commit will make true.

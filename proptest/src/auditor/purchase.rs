@@ -145,7 +145,11 @@ impl Auditor {
         let (offer, username) = match &paid.reading {
             MemoReading::Absent => return Err(UnmatchedReason::NoMemo),
             MemoReading::Unreadable => return Err(UnmatchedReason::UnreadableMemo),
+            MemoReading::Sealed => return Err(UnmatchedReason::DoesNotOpen),
+            MemoReading::Refused(reason) => return Err(*reason),
             MemoReading::Purchase { offer, username } => (offer, username),
+            // The worlds' buyers have logins before they pay.
+            MemoReading::Order(order) => (&order.offer, &order.username),
         };
         if !self.book.offered.contains(offer) {
             return Err(UnmatchedReason::UnknownOffer);

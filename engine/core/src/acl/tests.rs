@@ -39,6 +39,7 @@ fn registered() -> Event {
         subscriber: ANA,
         username: Username::parse("ana").ok(),
         verifier: Some(verifier()),
+        owner: None,
     }
 }
 

@@ -1,7 +1,8 @@
 use super::*;
 use crate::{
-    Access, Address, Audience, ChainId, Change, Digest, PasswordVerifier, PaymentId, PaymentRow,
-    PaymentState, Position, Recorded, RuleId, Tariff, TopicFilter,
+    Access, Address, Audience, ChainId, Change, Confirmation, Digest, MemoReading, Nanos, OfferId,
+    Order, PasswordVerifier, PasswordWish, PaymentId, PaymentRow, PaymentState, Position, Recorded,
+    RuleId, Tariff, TopicFilter, UnmatchedReason,
 };
 
 const SELLER: Address = Address([9; 32]);
@@ -510,4 +511,161 @@ fn an_event_that_contradicts_the_log_is_refused() {
         chain: ChainId("c".into()),
     };
     assert!(next(&bound, 1).is_ok() && next(&bound, 2).is_err());
+}
+
+fn made() -> PasswordVerifier {
+    PasswordVerifier {
+        salt: [77; 16],
+        ..verifier()
+    }
+}
+
+/// A payment by address 7 with an order for `username`.
+fn ordered(number: u8, amount: u64, username: &str, password: PasswordWish) -> Confirmation {
+    let order = Order {
+        offer: OfferId::parse("plug-hour").expect("valid"),
+        username: name(username),
+        password,
+        subscriber: SubscriberId([number; 16]),
+        made: made(),
+    };
+    Confirmation {
+        reading: MemoReading::Order(Box::new(order)),
+        ..confirmation(number, amount)
+    }
+}
+
+fn kept(events: &[Event]) -> Option<&PasswordVerifier> {
+    events.iter().find_map(|it| match it {
+        Event::SubscriberRegistered { verifier, .. } | Event::PasswordChanged { verifier, .. } => {
+            verifier.as_ref()
+        }
+        _ => None,
+    })
+}
+
+fn grants(events: &[Event]) -> bool {
+    let granted =
+        |it: &Event| matches!(it, Event::LeaseGranted { .. } | Event::LeaseExtended { .. });
+    events.iter().any(granted)
+}
+
+#[test]
+fn a_name_that_nobody_has_becomes_the_payers() {
+    let mut log = Log::with([Command::PublishOffer(plug_hour())]);
+    let first = ordered(1, 500_000_000, "zoe", PasswordWish::Set(verifier()));
+    let payer = first.payer;
+    let events = log
+        .record(NOW, Command::ConfirmPayment(first))
+        .expect("recorded");
+    assert!(matches!(events[0], Event::PaymentConfirmed { .. }));
+    assert!(
+        matches!(&events[1], Event::SubscriberRegistered { owner, .. } if *owner == Some(payer))
+    );
+    assert_eq!(kept(&events), Some(&verifier()));
+    assert!(grants(&events) && unmatched(&events).is_none());
+
+    let keep = ordered(2, 500_000_000, "zoe", PasswordWish::Keep);
+    let events = log
+        .record(NOW, Command::ConfirmPayment(keep))
+        .expect("recorded");
+    assert!(
+        kept(&events).is_none() && grants(&events),
+        "extended, and the password stays"
+    );
+
+    let make = ordered(3, 500_000_000, "zoe", PasswordWish::Make);
+    let events = log
+        .record(NOW, Command::ConfirmPayment(make))
+        .expect("recorded");
+    assert_eq!(kept(&events), Some(&made()));
+}
+
+#[test]
+fn a_name_is_not_sold_twice_nor_for_nothing() {
+    let mut log = Log::with([Command::PublishOffer(plug_hour()), register("ana", 9)]);
+    let bought = ordered(1, 500_000_000, "zoe", PasswordWish::Make);
+    log.record(NOW, Command::ConfirmPayment(bought))
+        .expect("recorded");
+    let stranger = Confirmation {
+        payer: Address([8; 32]),
+        ..ordered(2, 500_000_000, "zoe", PasswordWish::Make)
+    };
+    let cases = [
+        (stranger, UnmatchedReason::UsernameTaken),
+        (
+            ordered(3, 500_000_000, "ana", PasswordWish::Make),
+            UnmatchedReason::UsernameTaken,
+        ),
+        (
+            ordered(4, 999_999, "eve", PasswordWish::Make),
+            UnmatchedReason::TooLittle,
+        ),
+        (
+            ordered(5, 500_000_000, "e\u{200B}ve", PasswordWish::Make),
+            UnmatchedReason::UnfitOrder,
+        ),
+        (
+            Confirmation {
+                reading: MemoReading::Sealed,
+                ..confirmation(6, 500_000_000)
+            },
+            UnmatchedReason::DoesNotOpen,
+        ),
+        (
+            Confirmation {
+                reading: MemoReading::Refused(UnmatchedReason::KeyExpired),
+                ..confirmation(7, 500_000_000)
+            },
+            UnmatchedReason::KeyExpired,
+        ),
+    ];
+    for (payment, reason) in cases {
+        let events = log
+            .record(NOW, Command::ConfirmPayment(payment))
+            .expect("recorded");
+        assert_eq!(unmatched(&events), Some(reason));
+        assert!(kept(&events).is_none() && !grants(&events));
+    }
+    // What the owner pays too little is on his account.
+    let little = ordered(8, 999_999, "zoe", PasswordWish::Keep);
+    let events = log
+        .record(NOW, Command::ConfirmPayment(little))
+        .expect("recorded");
+    assert!(unmatched(&events).is_none() && !grants(&events));
+}
+
+#[test]
+fn a_payment_that_waits_is_claimed_by_its_payer_once() {
+    let mut log = Log::with([Command::PublishOffer(plug_hour())]);
+    let lost = Confirmation {
+        reading: MemoReading::Absent,
+        ..confirmation(1, 500_000_000)
+    };
+    let (payment, payer) = (lost.payment, lost.payer);
+    log.record(NOW, Command::ConfirmPayment(lost))
+        .expect("recorded");
+    let MemoReading::Order(order) = ordered(2, 0, "zoe", PasswordWish::Make).reading else {
+        panic!("an order")
+    };
+    let claim = |payer| Command::ClaimPayment {
+        payment,
+        payer,
+        order: order.clone(),
+    };
+    let claimant = Address([8; 32]);
+    assert_eq!(
+        log.record(NOW, claim(claimant)),
+        Err(Rejection::NotThePayer { payment, claimant })
+    );
+    let events = log.record(NOW, claim(payer)).expect("his money");
+    assert!(grants(&events));
+    assert!(matches!(
+        log.payment_row().state,
+        PaymentState::Applied { .. }
+    ));
+    assert_eq!(
+        log.record(NOW, claim(payer)),
+        Err(Rejection::NothingToClaim(payment))
+    );
 }

@@ -68,6 +68,7 @@ impl State {
             Event::SubscriberRegistered {
                 subscriber,
                 username,
+                owner,
                 ..
             } => {
                 if self.subscribers.get(subscriber).is_some() {
@@ -81,6 +82,7 @@ impl State {
                     suspended: false,
                     erased: false,
                     credit: Nanos::ZERO,
+                    owner: *owner,
                 };
                 self.subscribers.insert(*subscriber, fresh);
                 changes.push(self.subscriber_row(*subscriber)?);
@@ -183,7 +185,7 @@ impl State {
                 );
             }
             Event::HeadKeyAdopted { key } => self.head.head_key = Some(key.clone()),
-            Event::HeadAnchored { .. } => {}
+            Event::HeadAnchored { .. } | Event::AnswerAnnounced { .. } => {}
         }
         Ok(())
     }
@@ -303,6 +305,7 @@ impl State {
             suspended: known.suspended,
             erased: known.erased,
             credit: known.credit,
+            owner: known.owner,
             position: self.head.position,
         }))
     }

@@ -97,6 +97,7 @@ impl State {
                     suspended: row.suspended,
                     erased: row.erased,
                     credit: row.credit,
+                    owner: row.owner,
                 };
                 self.subscribers.insert(row.subscriber, known);
             }

@@ -63,6 +63,7 @@ fn registered() -> Event {
         subscriber: ANA,
         username: None,
         verifier: None,
+        owner: None,
     }
 }
 

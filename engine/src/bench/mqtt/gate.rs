@@ -101,6 +101,7 @@ fn events(
         subscriber,
         username: Some(Username::parse(&login.name)?),
         verifier: Some(verifier),
+        owner: None,
     }];
     for (which, right) in (0_u64..).zip(&login.rights) {
         let mut rule = [0; 16];

@@ -100,6 +100,7 @@ impl Table {
                     salt: [0; 16],
                     tag: [0; 32],
                 }),
+                owner: None,
             });
         }
         Ok(())

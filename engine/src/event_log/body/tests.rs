@@ -10,7 +10,10 @@ use tanglegate_core::{
 };
 use tanglegate_crypto::{HeadKey, Origin, SubjectKey};
 
+/// What was written before logins had owners.
 const V1: &str = include_str!("golden_v1.txt");
+/// What is written since: the kinds and values that version 1 has not.
+const V2: &str = include_str!("golden_v2.txt");
 
 fn counting() -> Entropy {
     let mut next = 0_u8;
@@ -99,6 +102,7 @@ fn every_event() -> Vec<Event> {
             subscriber,
             username: Username::parse("ana").ok(),
             verifier: Some(verifier.clone()),
+            owner: None,
         },
         Event::PasswordChanged {
             subscriber,
@@ -149,7 +153,7 @@ fn every_event() -> Vec<Event> {
             until,
         },
     ];
-    let reasons = UnmatchedReason::ALL.into_iter();
+    let reasons = UnmatchedReason::ALL.into_iter().take(8);
     events.extend(reasons.map(|reason| Event::PaymentUnmatched { payment, reason }));
     events.extend([
         Event::SubscriberErased { subscriber },
@@ -163,6 +167,43 @@ fn every_event() -> Vec<Event> {
     events
 }
 
+/// What came with logins that are bought.
+fn newer_events() -> Vec<Event> {
+    let subscriber = SubscriberId([1; 16]);
+    let payment = PaymentId {
+        digest: Digest([2; 32]),
+        index: 3,
+    };
+    let registered = |owner| Event::SubscriberRegistered {
+        subscriber,
+        username: Username::parse("ana").ok(),
+        verifier: Some(PasswordVerifier {
+            memory_kib: 19_456,
+            passes: 2,
+            lanes: 1,
+            salt: [4; 16],
+            tag: [5; 32],
+        }),
+        owner,
+    };
+    let answered = |subscriber| Event::AnswerAnnounced {
+        payment,
+        subscriber,
+        key_id: [15; 16],
+        sealed: [16; 20].into(),
+        until: Timestamp(3_000),
+    };
+    let mut events = vec![
+        registered(None),
+        registered(Some(Address([7; 32]))),
+        answered(Some(subscriber)),
+        answered(None),
+    ];
+    let reasons = UnmatchedReason::ALL.into_iter().skip(8);
+    events.extend(reasons.map(|reason| Event::PaymentUnmatched { payment, reason }));
+    events
+}
+
 /// What replay gives back: everything but the memo.
 fn without_memo(mut event: Event) -> Event {
     if let Event::PaymentConfirmed { confirmation } = &mut event {
@@ -171,51 +212,54 @@ fn without_memo(mut event: Event) -> Event {
     event
 }
 
-#[test]
-fn version_1_is_written_as_it_always_was() {
+fn written(events: &[Event]) -> Vec<String> {
     let (mut vault, mut entropy) = (vault(), counting());
-    let written: Vec<String> = every_event()
-        .iter()
-        .map(|event| {
-            let body = encode(event, None, &mut vault, &mut entropy);
-            format!(
-                "{} {} {}",
-                body.kind,
-                body.schema_version,
-                hex::encode(body.bytes)
-            )
-        })
-        .collect();
-    let golden: Vec<&str> = V1.lines().collect();
-    assert_eq!(
-        written, golden,
-        "bodies in existing logs would no longer be what we write"
-    );
+    let line = |event| {
+        let body = encode(event, None, &mut vault, &mut entropy);
+        let bytes = hex::encode(body.bytes);
+        format!("{} {} {bytes}", body.kind, body.schema_version)
+    };
+    events.iter().map(line).collect()
+}
+
+fn read(line: &str) -> Event {
+    let fields: Vec<&str> = line.split(' ').collect();
+    let [kind, version, body] = fields[..] else {
+        panic!("three fields: {line}")
+    };
+    let body = hex::decode(body).expect("hexadecimal");
+    let version = version.parse().expect("a number");
+    decode(kind, version, &body, &vault()).expect("an old event stays readable")
+}
+
+#[test]
+fn what_is_written_stays_what_it_was() {
+    let changed = "bodies in existing logs would no longer be what we write";
+    let golden: Vec<&str> = V2.lines().collect();
+    assert_eq!(written(&newer_events()), golden, "{changed}");
+    // A registration is written in version 2 since; its secrets take as much randomness.
+    let written = written(&every_event());
+    for (written, golden) in written.iter().zip(V1.lines()) {
+        if !golden.starts_with("subscriber_registered") {
+            assert_eq!(written, golden, "{changed}");
+        }
+    }
+    assert_eq!(written.len(), V1.lines().count());
 }
 
 #[test]
 fn every_version_ever_written_is_read() {
-    let vault = vault();
-    let read: Vec<Event> = V1
-        .lines()
-        .map(|line| {
-            let fields: Vec<&str> = line.split(' ').collect();
-            let [kind, version, body] = fields[..] else {
-                panic!("three fields: {line}")
-            };
-            let body = hex::decode(body).expect("hexadecimal");
-            let version = version.parse().expect("a number");
-            decode(kind, version, &body, &vault).expect("an old event stays readable")
-        })
-        .collect();
+    let old: Vec<Event> = V1.lines().map(read).collect();
     let expected: Vec<Event> = every_event().into_iter().map(without_memo).collect();
-    assert_eq!(read, expected);
+    assert_eq!(old, expected);
+    let newer: Vec<Event> = V2.lines().map(read).collect();
+    assert_eq!(newer, newer_events());
 }
 
 #[test]
 fn names_verifiers_and_memos_stand_in_no_body() {
     let (mut vault, mut entropy) = (vault(), counting());
-    for event in every_event() {
+    for event in every_event().into_iter().chain(newer_events()) {
         let body = encode(&event, None, &mut vault, &mut entropy).bytes;
         for secret in [b"ana".as_slice(), &[4; 16], &[5; 32], b"a memo"] {
             let found = body.windows(secret.len()).any(|it| it == secret);
@@ -241,6 +285,7 @@ fn what_cannot_be_read_is_named() {
         subscriber: SubscriberId([1; 16]),
         username: None,
         verifier: None,
+        owner: None,
     };
     assert_eq!(erased, nameless);
 }
@@ -248,19 +293,20 @@ fn what_cannot_be_read_is_named() {
 #[test]
 fn damaged_bodies_are_refused_and_never_panic() {
     let vault = vault();
-    for line in V1.lines() {
+    for line in V1.lines().chain(V2.lines()) {
         let fields: Vec<&str> = line.split(' ').collect();
+        let (kind, version) = (fields[0], fields[1].parse().expect("a number"));
         let body = hex::decode(fields[2]).expect("hexadecimal");
         for cut in 0..body.len() {
             assert!(
-                decode(fields[0], 1, &body[..cut], &vault).is_err(),
+                decode(kind, version, &body[..cut], &vault).is_err(),
                 "{line} cut at {cut}"
             );
         }
         for at in 0..body.len() {
             let mut flipped = body.clone();
             flipped[at] ^= 0xff;
-            drop(decode(fields[0], 1, &flipped, &vault));
+            drop(decode(kind, version, &flipped, &vault));
         }
     }
 }

@@ -160,6 +160,22 @@ struct PaymentUnmatched {
     reason: u8,
 }
 
+#[derive(Encode, Decode)]
+struct AnswerAnnounced<'a> {
+    #[n(0)]
+    payment: WirePayment,
+    /// Absent: the payment was refused.
+    #[cbor(n(1), with = "minicbor::bytes")]
+    subscriber: Option<[u8; 16]>,
+    #[cbor(n(2), with = "minicbor::bytes")]
+    key_id: [u8; 16],
+    /// Sealed to the buyer: nobody else, and nobody of ours, can open it.
+    #[cbor(b(3), with = "minicbor::bytes")]
+    sealed: std::borrow::Cow<'a, [u8]>,
+    #[n(4)]
+    until: u64,
+}
+
 /// Both a lease granted and a lease extended.
 #[derive(Encode, Decode)]
 struct LeaseTime<'a> {
@@ -206,14 +222,14 @@ struct HeadAnchored {
     transaction: [u8; 32],
 }
 
-const USERNAME: &[u8] = b"tanglegate v1 username";
-const VERIFIER: &[u8] = b"tanglegate v1 verifier";
+pub(super) const USERNAME: &[u8] = b"tanglegate v1 username";
+pub(super) const VERIFIER: &[u8] = b"tanglegate v1 verifier";
 const MEMO: &[u8] = b"tanglegate v1 memo";
 
 /// Most bodies have fewer bytes.
 const USUAL: usize = 256;
 
-fn bytes(value: impl Encode<()>) -> Vec<u8> {
+pub(super) fn bytes(value: impl Encode<()>) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(USUAL);
     minicbor::encode(value, &mut bytes).expect("a vector takes every byte");
     bytes
@@ -237,22 +253,7 @@ pub(super) fn encode(
         }
         Event::RuleGiven { rule } => ("rule_given", bytes(rule_given(rule))),
         Event::RuleRemoved { rule } => ("rule_removed", bytes(RuleRemoved(rule.0))),
-        Event::SubscriberRegistered {
-            subscriber,
-            username,
-            verifier,
-        } => {
-            let key = vault.for_subscriber(*subscriber, entropy);
-            let (username, verifier) = (known(username), known(verifier));
-            let sealed_username = key.seal(entropy.bytes(), USERNAME, username.as_str().as_bytes());
-            let sealed_verifier = key.seal(entropy.bytes(), VERIFIER, &wire_verifier(verifier));
-            let wire = SubscriberRegistered {
-                subscriber: subscriber.0,
-                sealed_username: sealed_username.into_bytes().into(),
-                sealed_verifier: sealed_verifier.into_bytes().into(),
-            };
-            ("subscriber_registered", bytes(wire))
-        }
+        Event::SubscriberRegistered { .. } => unreachable!("it is written in version 2"),
         Event::PasswordChanged {
             subscriber,
             verifier,
@@ -301,6 +302,22 @@ pub(super) fn encode(
                 reason: reason_code(*reason),
             };
             ("payment_unmatched", bytes(wire))
+        }
+        Event::AnswerAnnounced {
+            payment,
+            subscriber,
+            key_id,
+            sealed,
+            until,
+        } => {
+            let wire = AnswerAnnounced {
+                payment: wire_payment(*payment),
+                subscriber: subscriber.map(|it| it.0),
+                key_id: *key_id,
+                sealed: sealed.as_ref().into(),
+                until: until.0,
+            };
+            ("answer_announced", bytes(wire))
         }
         Event::LeaseGranted {
             subscriber,
@@ -365,7 +382,7 @@ pub(super) fn encode(
 }
 
 /// Personal data of an event that is being written.
-fn known<T>(personal: &Option<T>) -> &T {
+pub(super) fn known<T>(personal: &Option<T>) -> &T {
     personal
         .as_ref()
         .expect("a command carries the personal data of its events")
@@ -439,7 +456,7 @@ fn lease_time(
     })
 }
 
-fn wire_verifier(verifier: &PasswordVerifier) -> zeroize::Zeroizing<Vec<u8>> {
+pub(super) fn wire_verifier(verifier: &PasswordVerifier) -> zeroize::Zeroizing<Vec<u8>> {
     let PasswordVerifier {
         memory_kib,
         passes,
@@ -490,6 +507,11 @@ fn reason_code(reason: UnmatchedReason) -> u8 {
         UnmatchedReason::UnknownSubscriber => 6,
         UnmatchedReason::Suspended => 7,
         UnmatchedReason::TooMuch => 8,
+        UnmatchedReason::DoesNotOpen => 9,
+        UnmatchedReason::KeyExpired => 10,
+        UnmatchedReason::UsernameTaken => 11,
+        UnmatchedReason::UnfitOrder => 12,
+        UnmatchedReason::TooLittle => 13,
     }
 }
 
@@ -530,6 +552,16 @@ pub(super) fn decode(kind: &str, body: &[u8], vault: &Vault) -> Result<Event, Bo
             Event::PasswordChanged {
                 subscriber: SubscriberId(wire.subscriber),
                 verifier,
+            }
+        }
+        "answer_announced" => {
+            let wire: AnswerAnnounced<'_> = reader.wire()?;
+            Event::AnswerAnnounced {
+                payment: payment(&wire.payment),
+                subscriber: wire.subscriber.map(SubscriberId),
+                key_id: wire.key_id,
+                sealed: wire.sealed.as_ref().into(),
+                until: Timestamp(wire.until),
             }
         }
         "subscriber_suspended" => {
@@ -638,14 +670,14 @@ fn payment(wire: &WirePayment) -> PaymentId {
 }
 
 /// One body being read; its faults name the kind.
-struct Reader<'a> {
-    kind: &'a str,
-    body: &'a [u8],
-    vault: &'a Vault,
+pub(super) struct Reader<'a> {
+    pub(super) kind: &'a str,
+    pub(super) body: &'a [u8],
+    pub(super) vault: &'a Vault,
 }
 
 impl<'a> Reader<'a> {
-    fn wire<T: Decode<'a, ()>>(&self) -> Result<T, BodyError> {
+    pub(super) fn wire<T: Decode<'a, ()>>(&self) -> Result<T, BodyError> {
         minicbor::decode(self.body).map_err(|source| BodyError::Damaged {
             kind: self.kind.to_owned(),
             source,
@@ -680,7 +712,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    fn verifier(
+    pub(super) fn verifier(
         &self,
         subject: &[u8; 16],
         sealed: &[u8],
@@ -705,7 +737,11 @@ impl<'a> Reader<'a> {
         }))
     }
 
-    fn username(&self, subject: &[u8; 16], sealed: &[u8]) -> Result<Option<Username>, BodyError> {
+    pub(super) fn username(
+        &self,
+        subject: &[u8; 16],
+        sealed: &[u8],
+    ) -> Result<Option<Username>, BodyError> {
         let Some(plain) = self.open(subject, USERNAME, sealed)? else {
             return Ok(None);
         };
@@ -719,6 +755,8 @@ impl<'a> Reader<'a> {
             subscriber: SubscriberId(wire.subscriber),
             username: self.username(&wire.subscriber, &wire.sealed_username)?,
             verifier: self.verifier(&wire.subscriber, &wire.sealed_verifier)?,
+            // The operator registered all logins of that version.
+            owner: None,
         })
     }
 
