@@ -65,6 +65,7 @@ pub use ipnet::IpNet;
 pub use limits::{ClientLimits, Limits};
 pub use memory::MemoryBound;
 pub use rate::Rate;
+pub use session::needs_no_right;
 pub use statistics::{Decisions, ListenerStatistics, Outcome, Stage, Statistics, StatisticsReader};
 pub use store::{Safety, StoreError, StoreSettings};
 pub use sys::Announcer;

@@ -25,7 +25,7 @@ pub(crate) use acks::Receipt;
 pub(crate) use end::Order;
 pub(crate) use handle::Handle;
 pub(crate) use kept::restore;
-pub(crate) use me::needs_no_right;
+pub use me::needs_no_right;
 pub(crate) use will::{LastWord, Then, Will};
 
 use crate::door::Admission;

@@ -49,9 +49,10 @@ impl Me {
     }
 }
 
-/// True when the filter matches some topic that every client may read: of its own, or the answers
-/// to a key that it can name.
-pub(crate) fn needs_no_right(filter: &TopicFilter) -> bool {
+/// True when the filter matches some topic that every client may read, whatever its rights: of its
+/// own, or the answers to a key that it can name.
+#[must_use]
+pub fn needs_no_right(filter: &TopicFilter) -> bool {
     let own = TopicFilter::parse(&format!("{ME}#")).expect("a valid filter");
     own.overlaps(filter) || matches!(key_topic(filter.as_str()), KeyTopic::Of(_))
 }

@@ -4,6 +4,7 @@
 
 mod floods;
 mod requests;
+mod strangers;
 
 use crate::client::{Client, Message, connect};
 use crate::stage::{Stage, after, stored_in};

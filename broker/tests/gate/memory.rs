@@ -3,7 +3,7 @@
 
 use crate::client::{Client, connect, packet, text};
 use crate::stage::{SOON, Stage};
-use tanglegate_broker::{ClientLimits, Limits, Settings};
+use tanglegate_broker::{ClientLimits, Limits, Rate, RequestTopic, Settings};
 use tanglegate_core::{Access, Audience};
 
 /// What all anonymous clients may make the gate hold in these tests.
@@ -193,6 +193,35 @@ async fn subscriptions_are_bounded_for_all_together_and_refused_beyond() {
     }
     assert!(stage.statistics().anonymous_bytes < before);
     drop(open);
+    is_free_again(&stage).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_without_answers_are_bounded_for_all_together() {
+    let any = Rate::new(1_000_000, 1_000_000);
+    let stage = Stage::with(Limits {
+        anonymous_engine_requests_per_address: any,
+        anonymous: ClientLimits {
+            engine_requests: any,
+            ..limits().anonymous
+        },
+        ..limits()
+    })
+    .await;
+    let topic = RequestTopic {
+        name: "claims",
+        answers_on: "answer",
+    };
+    let requests = stage.gate.correspondence().serve_requests(&[topic]);
+    let mut stage = stage;
+    stage.give_everyone("#", Access::ReadWrite);
+    let payload = "?".repeat(4_096);
+    let ask = |client: &mut Client| {
+        let publish = |_| client.publish_packet(0x30, "$SYS/access/claims", &[], &payload);
+        (0..8).flat_map(publish).collect()
+    };
+    assert!(flood(&stage, ask).await > 0);
+    drop(requests);
     is_free_again(&stage).await;
 }
 

@@ -7,6 +7,7 @@ use super::{Archive, When};
 use crate::event_log::{EventLogError, describe};
 use serde::Serialize;
 use std::collections::BTreeSet;
+use tanglegate_broker::needs_no_right;
 use tanglegate_core::{
     Access, Acl, Action, Contradiction, Denied, Event, PaymentId, Position, Right, Rule, RuleId,
     Source, SubscriberId, Timestamp, TopicFilter, TopicName,
@@ -36,18 +37,18 @@ impl Wanted {
         }
     }
 
-    /// True for what the gate tells every client about itself, which takes no right.
+    /// True for what the gate tells every client about itself, and for answers to a key that he
+    /// names, which take no right.
     fn concerns_the_asker(&self) -> bool {
         match self {
             Self::Connect | Self::Write(_) => false,
-            Self::Subscribe(filter) => filter.as_str().starts_with(ME),
-            Self::Read(topic) => topic.as_str().starts_with(ME),
+            Self::Subscribe(filter) => needs_no_right(filter),
+            Self::Read(topic) => {
+                TopicFilter::parse(topic.as_str()).is_ok_and(|it| needs_no_right(&it))
+            }
         }
     }
 }
-
-/// What the topics of each client's own view begin with.
-const ME: &str = "$SYS/access/me/";
 
 /// Who wanted what, and when.
 #[derive(Debug, Clone, PartialEq, Eq)]

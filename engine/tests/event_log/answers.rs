@@ -167,6 +167,9 @@ async fn a_no_tells_what_was_missing_and_when_it_was_last_there() {
     assert!(ask(&mut archive, ana(), topic(), tomorrow).await.ahead);
     let own = ask(&mut archive, ana(), read("$SYS/access/me/lease"), at(13)).await;
     assert_eq!(own.verdict, Verdict::Yes, "{own:?}");
+    let named = "$SYS/access/keys/00112233445566778899aabbccddeeff/credential";
+    let named = ask(&mut archive, ana(), read(named), at(13)).await;
+    assert_eq!(named.verdict, Verdict::Yes, "{named:?}");
     archive.close().await;
 }
 
