@@ -88,6 +88,8 @@ pub enum IdempotencyKey {
     Payment(PaymentId),
     /// `04 ‖ uuid`: a wish of a person, numbered by the tool that carries it.
     Person([u8; 16]),
+    /// `05 ‖ digest`: a tree head on the ledger, by the transaction that carries it.
+    Anchor(Digest),
 }
 
 impl IdempotencyKey {
@@ -102,6 +104,7 @@ impl IdempotencyKey {
                 bytes
             }
             Self::Person(uuid) => [&[0x04], uuid.as_slice()].concat(),
+            Self::Anchor(transaction) => [&[0x05], transaction.0.as_slice()].concat(),
         }
     }
 }

@@ -180,6 +180,9 @@ pub enum CheckError {
     /// A head in it does not hold.
     #[error("its tree head does not hold: {0}")]
     Head(#[from] HeadError),
+    /// None of several keys has signed a head in it.
+    #[error("its tree head of {0} events is signed with none of the keys that you trust")]
+    Stranger(u64),
     /// It says another size than its head.
     #[error("it speaks of {claimed} events, and its tree head of {signed}")]
     Size {
@@ -202,11 +205,12 @@ pub enum CheckError {
 }
 
 impl Proof {
-    /// Checks it with nothing but the log's public key.
+    /// Checks it with nothing but the log's public key. Where the log's key was changed between two
+    /// heads, each is signed with its own: whoever trusts both gives both.
     ///
     /// # Errors
     /// When it does not hold.
-    pub fn check(&self, key: &HeadVerifier) -> Result<(), CheckError> {
+    pub fn check(&self, keys: &[HeadVerifier]) -> Result<(), CheckError> {
         match self {
             Self::Inclusion {
                 position,
@@ -219,7 +223,7 @@ impl Proof {
                     let (claimed, index) = (*position, *index);
                     return Err(CheckError::Place { claimed, index });
                 }
-                let head = signed(head, key)?;
+                let head = signed(head, keys)?;
                 let (leaf, path) = (hash(leaf)?, hashes(path)?);
                 verify_inclusion(&leaf, *index, head.size, &path, &head.root)?;
             }
@@ -230,7 +234,7 @@ impl Proof {
                 smaller_head,
                 head,
             } => {
-                let (first, second) = (signed(smaller_head, key)?, signed(head, key)?);
+                let (first, second) = (signed(smaller_head, keys)?, signed(head, keys)?);
                 for (claimed, signed) in [(*smaller, first.size), (*size, second.size)] {
                     if claimed != signed {
                         return Err(CheckError::Size { claimed, signed });
@@ -244,8 +248,20 @@ impl Proof {
     }
 }
 
-fn signed(note: &str, key: &HeadVerifier) -> Result<TreeHead, HeadError> {
-    SignedHead::parse(note)?.verify(key).cloned()
+/// A head that one of the keys has signed.
+fn signed(note: &str, keys: &[HeadVerifier]) -> Result<TreeHead, CheckError> {
+    let head = SignedHead::parse(note)?;
+    let mut refused = None;
+    for key in keys {
+        match head.verify(key) {
+            Ok(head) => return Ok(head.clone()),
+            Err(error) => drop(refused.get_or_insert(error)),
+        }
+    }
+    match refused {
+        Some(error) if keys.len() == 1 => Err(error.into()),
+        _ => Err(CheckError::Stranger(head.head.size)),
+    }
 }
 
 fn hash(text: &str) -> Result<Hash, CheckError> {

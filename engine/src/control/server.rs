@@ -202,22 +202,18 @@ impl Desk {
                     )
                 })?,
         };
-        self.submit_once(key.into_bytes(), command).await
+        let key = IdempotencyKey::Person(key.into_bytes());
+        Ok(told(self.submit_once(key, command).await?))
     }
 
-    async fn submit_once(&self, key: [u8; 16], command: Command) -> Result<Outcome, Fault> {
-        let key = Some(IdempotencyKey::Person(key));
-        let submitted = self.writer.submit(Origin::Operator, key, command);
+    async fn submit_once(&self, key: IdempotencyKey, command: Command) -> Result<Recording, Fault> {
+        let submitted = self.writer.submit(Origin::Operator, Some(key), command);
         let recording = tokio::time::timeout(PATIENCE, submitted).await.map_err(|_| {
             let text = "the database is away, so this is not recorded yet, but it may still be: \
                         repeat it with the same Idempotency-Key";
             Fault(StatusCode::SERVICE_UNAVAILABLE, text.to_owned())
-        })??;
-        Ok(match recording {
-            Recording::Recorded { first, .. } => Outcome::at(Some(first), false),
-            Recording::Before { first } => Outcome::at(Some(first), true),
-            Recording::Nothing => Outcome::at(None, true),
-        })
+        });
+        Ok(recording??)
     }
 
     /// A verifier for the given password, or for a fresh one that comes back with it.
@@ -244,6 +240,14 @@ impl Desk {
             .map_err(|it| Fault(StatusCode::INTERNAL_SERVER_ERROR, it.to_string()))?
             .map_err(bad)?;
         Ok((verifier, made))
+    }
+}
+
+fn told(recording: Recording) -> Outcome {
+    match recording {
+        Recording::Recorded { first, .. } => Outcome::at(Some(first), false),
+        Recording::Before { first } => Outcome::at(Some(first), true),
+        Recording::Nothing => Outcome::at(None, true),
     }
 }
 
@@ -490,7 +494,8 @@ async fn rotate_key(State(desk): State<Desk>) -> Answered<HeadAnswer> {
     }))
 }
 
-/// A transaction is recorded once, whoever tells of it: its digest is the idempotency key.
+/// A transaction is recorded once, whoever tells of it: its digest is the idempotency key. What it
+/// carries cannot become something else by being told again.
 async fn record_anchor(State(desk): State<Desk>, asked: Asked<AnchorRequest>) -> Answered<Outcome> {
     let Json(AnchorRequest {
         size,
@@ -505,14 +510,24 @@ async fn record_anchor(State(desk): State<Desk>, asked: Asked<AnchorRequest>) ->
              that of another log?"
         ))
     })?;
-    let mut key = [0; 16];
-    key.copy_from_slice(&transaction.0[..16]);
     let command = Command::RecordAnchor {
         size,
         root,
         transaction,
     };
-    desk.submit_once(key, command).await.map(Json)
+    let key = IdempotencyKey::Anchor(transaction);
+    let recording = desk.submit_once(key, command).await?;
+    if let Recording::Before { first } = recording
+        && desk.tables.anchor_at(first).await? != Some((size, root))
+    {
+        let text = format!(
+            "event {} records this transaction as the anchor of another tree head: a transaction \
+             carries one; `tanglegate audit verify --node` compares it with the ledger",
+            first.0
+        );
+        return Err(Fault(StatusCode::CONFLICT, text));
+    }
+    Ok(Json(told(recording)))
 }
 
 fn json_text(text: String) -> Response {

@@ -5,7 +5,7 @@ use crate::event_log::{Origin, Vault, decode, describe};
 use sqlx::Row;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use std::time::Duration;
-use tanglegate_core::{SubscriberId, Timestamp};
+use tanglegate_core::{Event, Position, SubscriberId, Timestamp};
 
 /// A read-only view of the database.
 #[derive(Clone)]
@@ -109,6 +109,25 @@ impl Tables {
                 .await?;
         let head = note.and_then(|it| tanglegate_crypto::SignedHead::parse(&it).ok());
         Ok(head.map(|it| it.head.root))
+    }
+
+    /// The size and root of the anchor that an event records; `None` when it records none.
+    pub(super) async fn anchor_at(
+        &self,
+        position: Position,
+    ) -> Result<Option<(u64, [u8; 32])>, sqlx::Error> {
+        let query = "select kind, schema_version, body from event_log.event where position = $1";
+        let row: Option<(String, i16, Vec<u8>)> = sqlx::query_as(query)
+            .bind(i64::try_from(position.0).unwrap_or(i64::MAX))
+            .fetch_optional(&self.pool)
+            .await?;
+        let vault = Vault::default();
+        let event =
+            row.and_then(|(kind, version, body)| decode(&kind, version, &body, &vault).ok());
+        Ok(match event {
+            Some(Event::HeadAnchored { size, root, .. }) => Some((size, root)),
+            _ => None,
+        })
     }
 
     /// Events after a position, oldest first. Personal data stays sealed.

@@ -240,3 +240,25 @@ async fn heads_are_shown_before_there_are_any() {
     );
     signing.stop().await;
 }
+
+#[tokio::test]
+async fn a_proof_over_a_change_of_keys_takes_both() {
+    let signing = Signing::new().await;
+    signing.pay(1).await;
+    let smaller = signed(&signing.signer.heads());
+    let first: HeadVerifier = signing.signer.heads().key().0.parse().expect("a key");
+    let fresh = signing.signer.heads().rotate().await.expect("rotated");
+    let fresh: HeadVerifier = fresh.0.parse().expect("a key");
+    signing.pay(2).await;
+    let options = signing.market.database.connect_options();
+    let mut archive = Archive::at(options).await.expect("readable");
+    let proof = archive.prove_consistency(smaller, None).await;
+    let proof = proof.expect("both are kept");
+    archive.close().await;
+    let both = [fresh, first];
+    proof.check(&both).expect("each is signed with one of them");
+    for one in &both {
+        assert!(proof.check(std::slice::from_ref(one)).is_err(), "{one}");
+    }
+    signing.stop().await;
+}

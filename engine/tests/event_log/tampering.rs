@@ -488,12 +488,17 @@ async fn proofs_hold_with_nothing_but_the_key() {
             .prove_inclusion(position, None)
             .await
             .expect("covered");
-        proof.check(&signed.key).expect("it holds");
+        proof
+            .check(std::slice::from_ref(&signed.key))
+            .expect("it holds");
         let text = serde_json::to_string(&proof).expect("JSON");
         let wrong = text.replace(&format!("\"index\":{}", position - 1), "\"index\":18");
         if position != 19 {
             let wrong: tanglegate::audit::Proof = serde_json::from_str(&wrong).expect("a proof");
-            assert!(wrong.check(&signed.key).is_err(), "event {position}");
+            assert!(
+                wrong.check(std::slice::from_ref(&signed.key)).is_err(),
+                "event {position}"
+            );
         }
     }
     assert!(archive.prove_inclusion(20, None).await.is_err());
@@ -503,7 +508,7 @@ async fn proofs_hold_with_nothing_but_the_key() {
     for other in ["8", "0", "18446744073709551615"] {
         let moved = text.replace("\"position\":7", &format!("\"position\":{other}"));
         let moved: tanglegate::audit::Proof = serde_json::from_str(&moved).expect("a proof");
-        let refused = moved.check(&signed.key);
+        let refused = moved.check(std::slice::from_ref(&signed.key));
         assert!(
             matches!(refused, Err(CheckError::Place { index: 6, .. })),
             "{refused:?}"
@@ -515,7 +520,9 @@ async fn proofs_hold_with_nothing_but_the_key() {
             .prove_consistency(head.size, None)
             .await
             .expect("there");
-        proof.check(&signed.key).expect("it holds");
+        proof
+            .check(std::slice::from_ref(&signed.key))
+            .expect("it holds");
     }
     assert!(heads.len() >= 5);
     archive.close().await;

@@ -6,6 +6,8 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
+use tanglegate::control::{AnchorRequest, Control, Outcome};
+use tanglegate_core::Digest;
 use tanglegate_crypto::{Frontier, HeadKey, TreeHead};
 
 use crate::client::told;
@@ -448,6 +450,38 @@ fn a_stolen_retired_key_convinces_nobody_who_has_the_new_one() {
         let said = python(&[], &trusting);
         assert_eq!(said.success, whole, "{name}: {said:?}");
     }
+}
+
+#[test]
+fn a_transaction_anchors_one_tree_head_for_ever() {
+    let audited = Audited::new();
+    let before = audited.json(&["heads"])[0].clone();
+    audited.shop.register("bob");
+    audited.covered(before["size"].as_u64().unwrap() + 1);
+    let after = audited.json(&["heads"])[0].clone();
+    let socket = audited.shop.data().join("run/control.sock");
+    let door = Control::new(&socket).unwrap();
+    let tell = |head: &Value, transaction: [u8; 32]| {
+        let request = AnchorRequest {
+            size: head["size"].as_u64().unwrap(),
+            root: text(head, "root"),
+            transaction: Digest(transaction).to_string(),
+        };
+        let told = door.post::<Outcome>(&["v1", "log", "anchors"], &request);
+        audited.shop.block_on(told)
+    };
+    let (one, mut two) = ([5; 32], [5; 32]);
+    two[31] = 6;
+    let first = tell(&before, one).unwrap();
+    assert!(!first.before, "{first:?}");
+    let again = tell(&before, one).unwrap();
+    assert!(again.before && again.position == first.position);
+    let refused = tell(&after, one).unwrap_err().to_string();
+    assert!(refused.contains("another tree head"), "{refused}");
+    let other = tell(&after, two).unwrap();
+    assert!(!other.before, "it is another transaction: {other:?}");
+    let anchors = audited.json(&["anchors"]);
+    assert_eq!(anchors.as_array().unwrap().len(), 2);
 }
 
 #[test]

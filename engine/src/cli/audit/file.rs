@@ -87,9 +87,10 @@ impl Prove {
 pub(in crate::cli) struct Check {
     /// The proof, as `tanglegate audit prove` wrote it
     file: PathBuf,
-    /// The log's public key: name+id+base64
-    #[arg(long)]
-    key: HeadVerifier,
+    /// The log's public key: name+id+base64. A proof that the log only grew has two tree heads: where
+    /// the key was changed between them, give both keys (`tanglegate audit verify` lists them)
+    #[arg(long = "key", value_name = "KEY", required = true)]
+    keys: Vec<HeadVerifier>,
     /// The answer as JSON
     #[arg(long)]
     json: bool,
@@ -101,15 +102,16 @@ impl Check {
             .with_context(|| format!("cannot read {}", self.file.display()))?;
         let proof: Proof = serde_json::from_str(&text)
             .with_context(|| format!("{} is not a proof", self.file.display()))?;
-        let checked = proof.check(&self.key);
+        let checked = proof.check(&self.keys);
         let why = checked.as_ref().err().map(ToString::to_string);
         let proved = checked.is_ok().then(|| proved(&proof));
         let answer =
             serde_json::json!({"holds": checked.is_ok(), "proved": proved, "why_not": why});
         show(&answer, self.json, || match &checked {
             Ok(()) => {
-                let (proved, key) = (proved.as_deref().unwrap_or_default(), &self.key);
-                format!("it holds: {proved}, as signed with {key}\n")
+                let proved = proved.as_deref().unwrap_or_default();
+                let keys: Vec<String> = self.keys.iter().map(ToString::to_string).collect();
+                format!("it holds: {proved}, as signed with {}\n", keys.join(" or "))
             }
             Err(error) => format!("NOT PROVED: {error}\n"),
         })?;

@@ -38,7 +38,7 @@ pub(super) enum Audit {
     State(state::State),
     /// Check every event, commit and tree head of the log, or of an exported file; the first thing
     /// that does not fit is named
-    Verify(verify::Verify),
+    Verify(Box<verify::Verify>),
     /// Write the log into a portable file that anybody can check
     Export(file::Export),
     /// Make a proof that an event stands in the log, or that the log only grew
