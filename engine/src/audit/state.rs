@@ -85,6 +85,19 @@ impl Folded {
     /// What it says about the instant `at`.
     #[must_use]
     pub fn state(&self, at: Timestamp) -> StateThen {
+        StateThen {
+            position: self.position.0,
+            at: at.to_string(),
+            access: self.access(at),
+            subscribers: self.subscribers(),
+            payments: self.payments(),
+            offers: self.offers(at),
+        }
+    }
+
+    /// Rights, running and ended.
+    #[must_use]
+    pub fn access(&self, at: Timestamp) -> Vec<RightThen> {
         let rows = &self.changes;
         let suspended = |row: &AccessRow| {
             let known = row.holder.and_then(|it| rows.subscriber(it));
@@ -103,13 +116,27 @@ impl Folded {
                 .map(|it| it.to_string()),
             in_force: row.from <= at && at < row.until && !suspended(row),
         });
-        let subscribers = rows.subscribers().map(|row| SubscriberThen {
+        access.collect()
+    }
+
+    /// Logins.
+    #[must_use]
+    pub fn subscribers(&self) -> Vec<SubscriberThen> {
+        let rows = self.changes.subscribers();
+        let subscribers = rows.map(|row| SubscriberThen {
             subscriber: row.subscriber.to_string(),
             suspended: row.suspended,
             erased: row.erased,
             credit: row.credit.0,
         });
-        let payments = rows.payments().map(|row| {
+        subscribers.collect()
+    }
+
+    /// Payments.
+    #[must_use]
+    pub fn payments(&self) -> Vec<PaymentThen> {
+        let rows = self.changes.payments();
+        let payments = rows.map(|row| {
             let (state, detail) = match &row.state {
                 PaymentState::Confirmed => ("confirmed", None),
                 PaymentState::Applied { subscriber, .. } => {
@@ -124,20 +151,20 @@ impl Folded {
                 detail,
             }
         });
-        let offers = rows.offers().map(|row| OfferThen {
+        payments.collect()
+    }
+
+    /// Offers.
+    #[must_use]
+    pub fn offers(&self, at: Timestamp) -> Vec<OfferThen> {
+        let rows = self.changes.offers();
+        let offers = rows.map(|row| OfferThen {
             offer: row.offer.to_string(),
             filter: row.filter.to_string(),
             price: row.tariff.price().0,
             period_ms: row.tariff.period_ms(),
             on_sale: !row.withdrawn && at < row.valid_until,
         });
-        StateThen {
-            position: self.position.0,
-            at: at.to_string(),
-            access: access.collect(),
-            subscribers: subscribers.collect(),
-            payments: payments.collect(),
-            offers: offers.collect(),
-        }
+        offers.collect()
     }
 }

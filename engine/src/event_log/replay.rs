@@ -4,27 +4,27 @@ use super::{EventLog, EventLogError, Head, StoredEvent, Vault, copy, decode};
 use bytes::Bytes;
 use futures_util::TryStreamExt;
 use futures_util::stream::BoxStream;
-use tanglegate_core::{Event, Position, Recorded};
+use tanglegate_core::{Event, Position, Recorded, Timestamp};
 use tanglegate_crypto::{Frontier, Hash};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 /// An event as replay gives it out.
 #[derive(Debug)]
-pub struct Replayed<'a> {
-    /// The row.
-    pub stored: StoredEvent<'a>,
+pub struct Replayed {
+    position: Position,
+    recorded_at: Timestamp,
     /// What it says.
     pub event: Event,
 }
 
-impl Replayed<'_> {
+impl Replayed {
     /// The event with its place and time.
     #[must_use]
     pub fn recorded(&self) -> Recorded<'_> {
         Recorded {
-            position: Position(self.stored.position),
-            recorded_at: self.stored.recorded_at,
+            position: self.position,
+            recorded_at: self.recorded_at,
             event: &self.event,
         }
     }
@@ -48,8 +48,8 @@ const UNDER_WAY: usize = 4;
 impl EventLog {
     /// Reads every event after the frontier, grows the frontier over them and compares its root
     /// with the recorded one. Constant memory; neither clock nor network but the database. An
-    /// event is decoded and given to `each` only when its leaf was checked, which a thread of its
-    /// own does meanwhile for those behind it.
+    /// event is given to `each` only when its leaf was checked and it was decoded, which a thread
+    /// of its own does meanwhile for those behind it.
     ///
     /// # Errors
     /// When the database or `each` fails, an event does not read, or the log is not what was
@@ -61,7 +61,7 @@ impl EventLog {
         &mut self,
         frontier: &mut Frontier,
         vault: &Vault,
-        each: impl FnMut(Replayed<'_>) -> Result<(), EventLogError>,
+        each: impl FnMut(Replayed) -> Result<(), EventLogError>,
     ) -> Result<Tally, EventLogError> {
         self.replay_past(frontier, vault, None, each).await
     }
@@ -78,7 +78,7 @@ impl EventLog {
         frontier: &mut Frontier,
         vault: &Vault,
         mark: Option<Head>,
-        each: impl FnMut(Replayed<'_>) -> Result<(), EventLogError>,
+        each: impl FnMut(Replayed) -> Result<(), EventLogError>,
     ) -> Result<Tally, EventLogError> {
         let head = self.head().await?;
         if let Some(mark) = mark.filter(|it| it.size > head.size) {
@@ -87,9 +87,9 @@ impl EventLog {
                 signed: mark.size,
             });
         }
-        let checking = Checking::start(frontier.clone(), mark);
+        let checking = Checking::start(frontier.clone(), mark, vault);
         let first = frontier.size() + 1;
-        let (grown, tally) = self.check(checking, first, head.size, vault, each).await?;
+        let (grown, tally) = self.check(checking, first, head.size, each).await?;
         if grown.size() != head.size || grown.root() != head.root {
             return Err(EventLogError::RootDiffers { size: head.size });
         }
@@ -110,11 +110,11 @@ impl EventLog {
         frontier: &mut Frontier,
         last: u64,
         vault: &Vault,
-        each: impl FnMut(Replayed<'_>) -> Result<(), EventLogError>,
+        each: impl FnMut(Replayed) -> Result<(), EventLogError>,
     ) -> Result<(), EventLogError> {
-        let checking = Checking::start(frontier.clone(), None);
+        let checking = Checking::start(frontier.clone(), None, vault);
         let first = frontier.size() + 1;
-        let (grown, _) = self.check(checking, first, last, vault, each).await?;
+        let (grown, _) = self.check(checking, first, last, each).await?;
         *frontier = grown;
         Ok(())
     }
@@ -124,41 +124,33 @@ impl EventLog {
         mut checking: Checking,
         first: u64,
         last: u64,
-        vault: &Vault,
-        mut each: impl FnMut(Replayed<'_>) -> Result<(), EventLogError>,
+        mut each: impl FnMut(Replayed) -> Result<(), EventLogError>,
     ) -> Result<(Frontier, Tally), EventLogError> {
         let mut tally = Tally::default();
-        let mut give = |chunk: &Chunk| {
-            for message in chunk {
-                tally.bytes += message.len() as u64;
-                copy::each_row(message, |stored, _| {
-                    tally.events += 1;
-                    let event = decode(stored.kind, stored.schema_version, stored.body, vault);
-                    let position = stored.position;
-                    let event = event.map_err(|source| EventLogError::Body { position, source })?;
-                    each(Replayed { stored, event })
-                })?;
-            }
-            Ok::<_, EventLogError>(())
+        let mut give = |events: Vec<Replayed>| {
+            tally.events += events.len() as u64;
+            events.into_iter().try_for_each(&mut each)
         };
         let mut messages = self.copy_out(first, last).await?;
-        let mut chunk = Chunk::with_capacity(CHUNK);
+        let (mut chunk, mut bytes) = (Chunk::with_capacity(CHUNK), 0);
         while let Some(message) = messages.try_next().await? {
+            bytes += message.len() as u64;
             chunk.push(message);
             if chunk.len() == CHUNK {
                 let full = std::mem::replace(&mut chunk, Chunk::with_capacity(CHUNK));
                 if let Some(checked) = checking.exchange(full).await? {
-                    give(&checked)?;
+                    give(checked)?;
                 }
             }
         }
         drop(messages);
         if let Some(checked) = checking.exchange(chunk).await? {
-            give(&checked)?;
+            give(checked)?;
         }
         while let Some(checked) = checking.next().await? {
-            give(&checked)?;
+            give(checked)?;
         }
+        tally.bytes = bytes;
         Ok((checking.finish().await, tally))
     }
 
@@ -229,9 +221,9 @@ impl EventLog {
 
 /// Some messages of COPY, as they came.
 type Chunk = Vec<Bytes>;
-type Checked = Result<Chunk, EventLogError>;
+type Checked = Result<Vec<Replayed>, EventLogError>;
 
-/// A thread that checks chunks, in their order, and gives them back.
+/// A thread that checks chunks, in their order, and gives back what they say.
 struct Checking {
     /// `None`: there is nothing more to check.
     chunks: Option<mpsc::Sender<Chunk>>,
@@ -241,12 +233,13 @@ struct Checking {
 }
 
 impl Checking {
-    fn start(mut frontier: Frontier, mark: Option<Head>) -> Self {
+    fn start(mut frontier: Frontier, mark: Option<Head>, vault: &Vault) -> Self {
+        let vault = vault.reading();
         let (chunks, mut received) = mpsc::channel::<Chunk>(UNDER_WAY);
         let (give, checked) = mpsc::channel(UNDER_WAY);
         let thread = tokio::task::spawn_blocking(move || {
             while let Some(chunk) = received.blocking_recv() {
-                let outcome = check(&chunk, &mut frontier, mark).map(|()| chunk);
+                let outcome = check(&chunk, &mut frontier, mark, &vault);
                 let failed = outcome.is_err();
                 if give.blocking_send(outcome).is_err() || failed {
                     break;
@@ -263,7 +256,7 @@ impl Checking {
     }
 
     /// Hands a chunk over, and takes a checked one when enough are under way.
-    async fn exchange(&mut self, chunk: Chunk) -> Result<Option<Chunk>, EventLogError> {
+    async fn exchange(&mut self, chunk: Chunk) -> Result<Option<Vec<Replayed>>, EventLogError> {
         let checked = match self.under_way {
             UNDER_WAY => self.checked().await?,
             _ => None,
@@ -281,12 +274,12 @@ impl Checking {
     }
 
     /// The next checked chunk; no other may be handed over after it.
-    async fn next(&mut self) -> Result<Option<Chunk>, EventLogError> {
+    async fn next(&mut self) -> Result<Option<Vec<Replayed>>, EventLogError> {
         self.chunks = None;
         self.checked().await
     }
 
-    async fn checked(&mut self) -> Result<Option<Chunk>, EventLogError> {
+    async fn checked(&mut self) -> Result<Option<Vec<Replayed>>, EventLogError> {
         let checked = self.checked.recv().await.transpose()?;
         self.under_way -= usize::from(checked.is_some());
         Ok(checked)
@@ -305,8 +298,9 @@ impl Checking {
     }
 }
 
-/// Grows the frontier over the events in a chunk.
-fn check(chunk: &Chunk, frontier: &mut Frontier, mark: Option<Head>) -> Result<(), EventLogError> {
+/// Grows the frontier over the events in a chunk, and decodes them.
+fn check(chunk: &Chunk, frontier: &mut Frontier, mark: Option<Head>, vault: &Vault) -> Checked {
+    let mut events = Vec::with_capacity(chunk.len());
     for message in chunk {
         copy::each_row(message, |stored, leaf| {
             let (after, found) = (frontier.size(), stored.position);
@@ -317,13 +311,23 @@ fn check(chunk: &Chunk, frontier: &mut Frontier, mark: Option<Head>) -> Result<(
                 return Err(EventLogError::LeafDiffers { position: found });
             }
             frontier.push(leaf);
-            match mark.filter(|it| it.size == found) {
-                Some(mark) if mark.root != frontier.root() => {
-                    Err(EventLogError::OtherPast { signed: found })
-                }
-                _ => Ok(()),
+            if let Some(mark) = mark.filter(|it| it.size == found)
+                && mark.root != frontier.root()
+            {
+                return Err(EventLogError::OtherPast { signed: found });
             }
+            let event = decode(stored.kind, stored.schema_version, stored.body, vault);
+            let unreadable = |source| EventLogError::Body {
+                position: found,
+                source,
+            };
+            events.push(Replayed {
+                position: Position(found),
+                recorded_at: stored.recorded_at,
+                event: event.map_err(unreadable)?,
+            });
+            Ok(())
         })?;
     }
-    Ok(())
+    Ok(events)
 }

@@ -102,20 +102,22 @@ impl Rows {
         self.table
     }
 
-    /// Gives the fields of every row to `each`; `None` is null.
-    pub(crate) fn each(&self, mut each: impl FnMut(&[Option<&[u8]>])) {
-        let mut rest = &self.bytes[copy::HEADER..];
-        while let Some((_, mut fields)) = rest.split_first_chunk::<2>() {
-            let mut row = Vec::with_capacity(self.table.columns.len());
-            for _ in self.table.columns {
-                let (length, after) = fields.split_first_chunk().expect("rows are whole");
-                let length = usize::try_from(i32::from_be_bytes(*length)).ok();
-                row.push(length.map(|it| &after[..it]));
-                fields = &after[length.unwrap_or(0)..];
+    /// Every row as COPY sends it, behind the contents of its first `keys` fields, at most four.
+    pub(crate) fn keyed(&self, keys: usize) -> impl Iterator<Item = ([&[u8]; 4], &[u8])> {
+        let (mut rest, columns) = (&self.bytes[copy::HEADER..], self.table.columns.len());
+        std::iter::from_fn(move || {
+            let (mut key, mut length) = ([&[][..]; 4], 2);
+            rest.first()?;
+            for (at, field) in fields(rest).take(columns).enumerate() {
+                length += field.len();
+                if at < keys {
+                    key[at] = &field[4..];
+                }
             }
-            each(&row);
-            rest = fields;
-        }
+            let (row, behind) = rest.split_at(length);
+            rest = behind;
+            Some((key, row))
+        })
     }
 
     /// How many.
@@ -229,6 +231,18 @@ impl Rows {
         }
         parameters
     }
+}
+
+/// The fields of a row, and of those behind it up to the next row: each with its length before it.
+pub(crate) fn fields(row: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = row.get(2..).unwrap_or_default();
+    std::iter::from_fn(move || {
+        let (length, _) = rest.split_first_chunk()?;
+        let content = usize::try_from(i32::from_be_bytes(*length)).unwrap_or(0);
+        let (field, behind) = rest.split_at(4 + content);
+        rest = behind;
+        Some(field)
+    })
 }
 
 impl Drop for Rows {

@@ -2,6 +2,7 @@
 
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
+use std::sync::Arc;
 use tanglegate_core::{SubscriberId, Username};
 use tanglegate_crypto::SubjectKey;
 use zeroize::Zeroizing;
@@ -87,7 +88,7 @@ impl Owner {
 /// memos are not held in memory: nobody needs them but a claimant.
 #[derive(Default)]
 pub struct Vault {
-    keys: HashMap<[u8; 16], SubjectKey>,
+    keys: Arc<HashMap<[u8; 16], SubjectKey>>,
     fresh: Vec<FreshKey>,
     /// How many of the fresh ones are on their way to the database.
     taken: usize,
@@ -101,7 +102,15 @@ impl Vault {
     #[must_use]
     pub fn from_keys(keys: impl IntoIterator<Item = ([u8; 16], SubjectKey)>) -> Self {
         Self {
-            keys: keys.into_iter().collect(),
+            keys: Arc::new(keys.into_iter().collect()),
+            ..Self::default()
+        }
+    }
+
+    /// The keys that are kept, for a thread that reads with them: they are the same ones.
+    pub(crate) fn reading(&self) -> Self {
+        Self {
+            keys: Arc::clone(&self.keys),
             ..Self::default()
         }
     }
@@ -169,21 +178,21 @@ impl Vault {
 
     /// Forgets the key of a person whom another engine has erased.
     pub(crate) fn unlearn(&mut self, subscriber: SubscriberId) {
-        self.keys.remove(&subscriber.0);
+        Arc::make_mut(&mut self.keys).remove(&subscriber.0);
     }
 
     pub(crate) fn learn(&mut self, subject: [u8; 16], key: SubjectKey) {
-        self.keys.insert(subject, key);
+        Arc::make_mut(&mut self.keys).insert(subject, key);
     }
 
     /// The fresh keys are kept now.
     pub(crate) fn settle(&mut self) {
         self.taken = 0;
         let subscribers = self.fresh.drain(..).filter(|it| it.purpose == "subscriber");
-        self.keys.extend(subscribers.map(|it| (it.subject, it.key)));
+        Arc::make_mut(&mut self.keys).extend(subscribers.map(|it| (it.subject, it.key)));
         self.erased_taken = 0;
         for person in self.erased.drain(..) {
-            self.keys.remove(&person.0);
+            Arc::make_mut(&mut self.keys).remove(&person.0);
         }
     }
 

@@ -2,11 +2,10 @@
 //! the log makes them in memory.
 
 use super::rows::{Changes, TABLES};
-use crate::event_log::rows::{Rows, Table};
+use crate::event_log::rows::{Rows, Table, fields};
 use futures_util::TryStreamExt;
 use sha2::{Digest as _, Sha256};
 use sqlx::PgConnection;
-use std::collections::BTreeMap;
 use tanglegate_core::Position;
 
 /// What one table contains: SHA-256 over its rows as PostgreSQL sends them in binary (`COPY`: the
@@ -73,40 +72,38 @@ pub async fn digests(
 
 /// What the tables would contain after these changes, and nothing else.
 pub(crate) fn digests_of(changes: &Changes, up_to: Position, columns: Columns) -> Vec<TableDigest> {
-    let mut by_table: BTreeMap<&str, Vec<(Vec<Vec<u8>>, Vec<u8>)>> = BTreeMap::new();
-    for rows in changes.to_rows(up_to).iter().filter(|it| !it.is_removal()) {
-        let sorted = by_table.entry(rows.table().name).or_default();
-        keyed(rows, columns, sorted);
-    }
+    let all = changes.to_rows(up_to);
     let digest = |table: &&'static Table| {
-        let mut rows = by_table.remove(table.name).unwrap_or_default();
-        rows.sort_unstable();
-        let mut count = Count::default();
-        rows.iter().for_each(|it| count.add(&it.1));
+        let of_table = |it: &&Rows| it.table().name == table.name && !it.is_removal();
+        let keys = table.key().split(", ").count();
+        let mut rows = Vec::new();
+        for some in all.iter().filter(of_table) {
+            rows.extend(some.keyed(keys));
+        }
+        rows.sort_unstable_by(|one, other| one.0.cmp(&other.0));
+        let (shown, mut count) = (columns.of(table), Count::default());
+        for (_, row) in rows {
+            if shown.len() == table.columns.len() {
+                count.add(row);
+            } else {
+                count.add(&impersonal(row, table, &shown));
+            }
+        }
         count.digest(table)
     };
     TABLES.iter().map(digest).collect()
 }
 
-/// Each row with its key, as bytes that compare like PostgreSQL's.
-fn keyed(rows: &Rows, columns: Columns, sorted: &mut Vec<(Vec<Vec<u8>>, Vec<u8>)>) {
-    let shown = columns.of(rows.table());
+/// A row with the fields of these columns only.
+fn impersonal(row: &[u8], table: &Table, shown: &[&str]) -> Vec<u8> {
     let width = i16::try_from(shown.len()).expect("tables are not so wide");
-    let keys = rows.table().key().split(", ").count();
-    rows.each(|fields| {
-        let key = fields.iter().take(keys);
-        let key = key.map(|it| it.unwrap_or_default().to_vec()).collect();
-        let mut row = width.to_be_bytes().to_vec();
-        for (field, (name, _)) in fields.iter().zip(rows.table().columns) {
-            if !shown.contains(name) {
-                continue;
-            }
-            let length = field.map_or(-1, |it| i32::try_from(it.len()).unwrap_or(i32::MAX));
-            row.extend_from_slice(&length.to_be_bytes());
-            row.extend_from_slice(field.unwrap_or_default());
+    let mut impersonal = width.to_be_bytes().to_vec();
+    for (field, (name, _)) in fields(row).zip(table.columns) {
+        if shown.contains(name) {
+            impersonal.extend_from_slice(field);
         }
-        sorted.push((key, row));
-    });
+    }
+    impersonal
 }
 
 #[derive(Default)]

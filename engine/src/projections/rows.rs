@@ -2,7 +2,8 @@
 
 use super::VERSION;
 use crate::event_log::rows::{Kind, Row, Rows, Table, Write};
-use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use tanglegate_core::{
     AccessRow, Address, Change, CursorRow, LeaseKey, OfferId, OfferRow, PaymentId, PaymentRow,
@@ -174,14 +175,19 @@ pub(super) const TABLES: [&Table; 6] = [
     &CURSOR,
 ];
 
-/// The rows that a run of events changed: of each key only the last, in the order of the keys.
+/// The rows that a run of events changed: of each key only the last. They are given out in the
+/// order of the keys.
 #[derive(Debug, Default)]
 pub(crate) struct Changes {
-    leases: BTreeMap<LeaseKey, AccessRow>,
+    leases: HashMap<LeaseKey, AccessRow>,
     /// `None`: removed.
     rules: BTreeMap<RuleId, Option<AccessRow>>,
-    subscribers: BTreeMap<SubscriberId, SubscriberRow>,
+    subscribers: HashMap<SubscriberId, SubscriberRow>,
+    /// Payments that these events confirm, until they are applied.
     new_payments: BTreeMap<PaymentId, PaymentRow>,
+    /// Those that they confirm and apply, in the order of the log: they change no more.
+    applied: Vec<PaymentRow>,
+    /// Those that were confirmed before.
     payments: BTreeMap<PaymentId, PaymentRow>,
     offers: BTreeMap<OfferId, OfferRow>,
     cursors: BTreeMap<Address, CursorRow>,
@@ -214,8 +220,13 @@ impl Changes {
     fn add_payment(&mut self, row: PaymentRow) {
         if row.state == PaymentState::Confirmed {
             self.new_payments.insert(row.payment, row);
-        } else if let Some(new) = self.new_payments.get_mut(&row.payment) {
-            *new = row;
+        } else if let Entry::Occupied(mut new) = self.new_payments.entry(row.payment) {
+            if is_applied(&row) {
+                new.remove();
+                self.applied.push(row);
+            } else {
+                new.insert(row);
+            }
         } else {
             self.payments.insert(row.payment, row);
         }
@@ -225,19 +236,19 @@ impl Changes {
         changes.into_iter().for_each(|it| self.add(it));
     }
 
-    /// Payments that these events left behind, whatever became of them; of each the last row.
+    /// Payments of before, whatever became of them.
     pub(crate) fn add_payments(&mut self, rows: Vec<PaymentRow>) {
-        let rows = rows.into_iter().map(|it| (it.payment, it));
-        self.new_payments.append(&mut rows.collect());
+        let (mut applied, others): (Vec<_>, Vec<_>) = rows.into_iter().partition(is_applied);
+        self.applied.append(&mut applied);
+        let others = others.into_iter().map(|it| (it.payment, it));
+        self.new_payments.extend(others);
     }
 
     /// Takes out the payments that were applied: nothing changes them any more.
     pub(crate) fn take_applied(&mut self) -> Vec<PaymentRow> {
-        let mut applied = Vec::new();
-        for payments in [&mut self.new_payments, &mut self.payments] {
-            let taken = payments.extract_if(.., |_, it| is_applied(it));
-            applied.extend(taken.map(|(_, row)| row));
-        }
+        let mut applied = std::mem::take(&mut self.applied);
+        let later = self.payments.extract_if(.., |_, it| is_applied(it));
+        applied.extend(later.map(|(_, row)| row));
         applied
     }
 
@@ -245,8 +256,8 @@ impl Changes {
     pub(crate) fn rows(&self) -> impl Iterator<Item = Change> {
         let rules = self.rules.iter();
         let rules = rules.filter_map(|(id, row)| Some(Change::Rule(*id, row.clone()?)));
-        let leases = self.leases.values().cloned().map(Change::Lease);
-        let subscribers = self.subscribers.values().cloned().map(Change::Subscriber);
+        let leases = self.leases().cloned().map(Change::Lease);
+        let subscribers = self.subscribers().cloned().map(Change::Subscriber);
         let payments = self.payments().cloned().map(Change::Payment);
         let offers = self.offers.values().cloned().map(Change::Offer);
         let cursors = self.cursors.values().cloned().map(Change::Cursor);
@@ -256,14 +267,14 @@ impl Changes {
 
     /// Rights with where they come from: leases first.
     pub(crate) fn rights(&self) -> impl Iterator<Item = (String, &AccessRow)> {
-        let leases = self.leases.values().map(|it| ("lease".to_owned(), it));
+        let leases = self.leases().map(|it| ("lease".to_owned(), it));
         let rules = self.rules.iter();
         leases.chain(rules.filter_map(|(id, row)| Some((format!("rule {id}"), row.as_ref()?))))
     }
 
     /// Logins, in the order of their identities.
     pub(crate) fn subscribers(&self) -> impl Iterator<Item = &SubscriberRow> {
-        self.subscribers.values()
+        in_order(self.subscribers.iter())
     }
 
     /// One of them.
@@ -271,9 +282,18 @@ impl Changes {
         self.subscribers.get(&id)
     }
 
+    fn leases(&self) -> impl Iterator<Item = &AccessRow> {
+        in_order(self.leases.iter())
+    }
+
     /// Payments; those that waited longest last.
     pub(crate) fn payments(&self) -> impl Iterator<Item = &PaymentRow> {
-        self.new_payments.values().chain(self.payments.values())
+        self.new_payments().chain(self.payments.values())
+    }
+
+    fn new_payments(&self) -> impl Iterator<Item = &PaymentRow> {
+        let all = self.new_payments.values().chain(&self.applied);
+        in_order(all.map(|it| (&it.payment, it)))
     }
 
     /// Offers, by name.
@@ -289,8 +309,7 @@ impl Changes {
             }
         };
         let mut rights = Rows::new(&ACCESS);
-        self.leases
-            .values()
+        self.leases()
             .for_each(|it| access(it, "lease", &mut rights));
         self.rules.iter().for_each(|it| rule(it, &mut rights));
         let mut gone = Rows::new(&RULE_GONE);
@@ -305,14 +324,23 @@ impl Changes {
         vec![
             gone,
             rights,
-            filled(&SUBSCRIBER, self.subscribers.values(), subscriber),
+            filled(&SUBSCRIBER, self.subscribers(), subscriber),
             filled(&PAYMENT, self.payments.values(), payment),
-            filled(&NEW_PAYMENT, self.new_payments.values(), payment),
+            filled(&NEW_PAYMENT, self.new_payments(), payment),
             filled(&OFFER, self.offers.values(), offer),
             filled(&LEDGER_CURSOR, self.cursors.values(), ledger_cursor),
             cursor,
         ]
     }
+}
+
+/// The values in the order of their keys. No key comes twice.
+fn in_order<'a, K: Ord + 'a, V: 'a>(
+    all: impl Iterator<Item = (&'a K, &'a V)>,
+) -> impl Iterator<Item = &'a V> {
+    let mut all: Vec<_> = all.collect();
+    all.sort_unstable_by(|one, other| one.0.cmp(other.0));
+    all.into_iter().map(|it| it.1)
 }
 
 fn is_applied(row: &PaymentRow) -> bool {

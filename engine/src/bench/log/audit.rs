@@ -6,6 +6,7 @@ use super::load::Shape;
 use super::replay::Log;
 use super::report::{Budget, Line, grouped, median, per_second};
 use crate::event_log::EventLog;
+use crate::snapshot::{self, Next, take_next};
 use anyhow::{Context, bail};
 use sqlx::{ConnectOptions, Row};
 use std::path::{Path, PathBuf};
@@ -20,6 +21,9 @@ const LOOK: Duration = Duration::from_millis(10);
 const HASHED: u64 = 500_000;
 /// Events of one commit of a saturated writer, at least.
 const COMMIT: u64 = 1_000;
+
+/// Seconds that an answer about the past may take.
+const PAST: f64 = 2.0;
 
 /// What the figures are.
 pub(super) const NOTE: &str = "Each figure is a whole process: it starts, connects, answers and \
@@ -64,7 +68,74 @@ pub(super) async fn measure(
         lines.push(beside_draining(&task, log.events, &taken, &drained));
     }
     lines.extend(answers(&log, &runner, rounds).await?);
+    lines.extend(past(&log, &runner, rounds).await?);
     Ok(lines)
+}
+
+/// The tables as of a moment between two snapshots in the middle of the log, from the first event
+/// on and from the snapshot before.
+async fn past(log: &Log, runner: &Runner, rounds: u32) -> anyhow::Result<Vec<Line>> {
+    let every = snapshot::EVERY.min(log.events / 5);
+    let mut taking = EventLog::open(&log.options).await?;
+    let (begun, mut taken, mut bytes) = (Instant::now(), 0, 0);
+    while let Next::Taken(next) = take_next(&mut taking, every, || true).await? {
+        (taken, bytes) = (taken + 1, bytes + next.bytes);
+    }
+    let time = begun.elapsed();
+    taking.close().await;
+    let drained = log.drain().await?;
+    let mut lines = vec![Line {
+        what: format!(
+            "{taken} snapshots taken, of {} events each",
+            grouped_events(every)
+        ),
+        measured: format!("{:.1} s, {} MB", time.as_secs_f64(), megabytes(bytes)),
+        floor: "draining".to_owned(),
+        ratio: drained.as_secs_f64() / time.as_secs_f64(),
+        budget: Budget::None,
+    }];
+    let middle = (log.events / 2).to_string();
+    let state = ["state", "--at", &middle, "--table", "access"];
+    for (what, more, budget) in [
+        (
+            "audit state in the middle, from the first event",
+            &["--no-snapshot"][..],
+            Budget::None,
+        ),
+        (
+            "audit state in the middle, from a snapshot",
+            &[],
+            Budget::AtMost(1.0),
+        ),
+    ] {
+        let arguments = [&state[..], more].concat();
+        let arguments: Vec<String> = arguments.iter().map(|it| (*it).to_owned()).collect();
+        let (mut times, mut memory) = (Vec::new(), 0);
+        for _ in 0..rounds {
+            let taken = runner.run(&arguments).await?;
+            times.push(taken.time);
+            memory = memory.max(taken.memory);
+        }
+        let seconds = median(times).unwrap_or_default().as_secs_f64();
+        lines.push(Line {
+            what: what.to_owned(),
+            measured: format!("{seconds:.2} s, {} MB", megabytes(memory)),
+            floor: format!("{PAST:.0} s"),
+            ratio: seconds / PAST,
+            budget,
+        });
+    }
+    Ok(lines)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "for people")]
+fn megabytes(bytes: u64) -> String {
+    grouped(bytes as f64 / 1e6)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "for people")]
+fn grouped_events(events: u64) -> String {
+    grouped(events as f64)
 }
 
 fn tasks(log: &Log, folder: &Path) -> Vec<Task> {
@@ -80,7 +151,7 @@ fn tasks(log: &Log, folder: &Path) -> Vec<Task> {
         task(
             "audit state, folded up to the end",
             Budget::AtLeast(0.80),
-            &["state", "--at", &last, "--table", "offers"],
+            &["state", "--no-snapshot", "--at", &last, "--table", "offers"],
         ),
         task(
             "audit replay: folded, and compared with the tables",

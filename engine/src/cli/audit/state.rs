@@ -107,33 +107,32 @@ impl State {
         for refused in &folded.refused {
             warn(refused);
         }
-        let state = folded.state(moment.at);
         if self.json {
-            show(&state, true, String::new)?;
+            show(&folded.state(moment.at), true, String::new)?;
             return Ok(true);
         }
         let (mut rows, columns): (_, &[&str]) = match self.table {
             Which::Access => (
-                serde_json::to_value(&state.access)?,
+                serde_json::to_value(folded.access(moment.at))?,
                 &[
                     "who", "filter", "access", "source", "from", "until", "in_force",
                 ],
             ),
             Which::Subscribers => (
-                serde_json::to_value(&state.subscribers)?,
+                serde_json::to_value(folded.subscribers())?,
                 &["subscriber", "suspended", "erased", "credit"],
             ),
             Which::Payments => (
-                serde_json::to_value(&state.payments)?,
+                serde_json::to_value(folded.payments())?,
                 &["payment", "amount", "state", "detail"],
             ),
             Which::Offers => (
-                serde_json::to_value(&state.offers)?,
+                serde_json::to_value(folded.offers(moment.at))?,
                 &["offer", "filter", "price", "period_ms", "on_sale"],
             ),
         };
         call_by_name(&mut rows, &archive.names().await?);
-        println!("as of {}, after event {}", state.at, state.position);
+        println!("as of {}, after event {}", moment.at, folded.position);
         table::print(&rows, columns, false)?;
         Ok(true)
     }
