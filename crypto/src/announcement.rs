@@ -1,5 +1,5 @@
-//! What the engine announces to buyers, as the bytes under its signature (`docs/PROTOCOL.md` §4
-//! and §7). Each body begins with the identity that signs it; reading compares the two.
+//! What the engine announces to buyers, as the bytes under its signature (`docs/PROTOCOL.md` §3.2).
+//! Each body begins with the identity that signs it; reading compares the two.
 //!
 //! Numbers are plain here: instants are milliseconds since 1970, money is NANOS, access is 1 to
 //! read, 2 to write, 3 for both.

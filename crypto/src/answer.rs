@@ -1,5 +1,5 @@
 //! The sealed answer: the receipt of a payment, readable for the buyer alone, who gave the key
-//! for it in his memo (`docs/PROTOCOL.md` §7).
+//! for it in his memo (`docs/PROTOCOL.md` §6).
 //!
 //! ```text
 //! answer = suite[1] ‖ enc[32] ‖ ct
