@@ -56,7 +56,8 @@ pub trait Announcement: Sized {
 }
 
 impl IdentityKey {
-    /// The announcement as it is told: `signature[64] ‖ body`.
+    /// The announcement as it is told: `signature[64] ‖ body`. That of a receipt may hold a
+    /// password: wipe it.
     #[must_use]
     pub fn announce<A: Announcement>(&self, announcement: &A) -> Vec<u8> {
         let body = Zeroizing::new(announcement.encode(&self.identity()));

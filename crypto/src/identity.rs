@@ -4,6 +4,7 @@
 use ed25519_dalek::{SIGNATURE_LENGTH, Signature, Signer, SigningKey, VerifyingKey};
 use std::fmt;
 use std::str::FromStr;
+use zeroize::Zeroizing;
 
 /// What a signature is for. The bytes signed are the label and then the body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -109,7 +110,7 @@ impl Identity {
                     what,
                     bytes: signed.len(),
                 })?;
-        let message = [label.as_bytes(), body].concat();
+        let message = Zeroizing::new([label.as_bytes(), body].concat());
         self.0
             .verify_strict(&message, &Signature::from_bytes(signature))
             .map_err(|_| IdentityError::Forged {
@@ -168,7 +169,7 @@ impl IdentityKey {
     /// `signature[64] ‖ body`; the signature is over `label ‖ body`.
     #[must_use]
     pub fn sign(&self, label: Label, body: &[u8]) -> Vec<u8> {
-        let message = zeroize::Zeroizing::new([label.as_bytes(), body].concat());
+        let message = Zeroizing::new([label.as_bytes(), body].concat());
         let signature = self.0.sign(&message).to_bytes();
         [signature.as_slice(), body].concat()
     }

@@ -53,3 +53,46 @@ fn kept<V: Serialize + DeserializeOwned>(name: &str, about: &str, made: Vec<V>) 
 fn hex(bytes: &[u8]) -> Hex {
     Hex(bytes.to_vec())
 }
+
+/// `docs/PROTOCOL.md` §8 shows what some vectors hold, in lines and groups.
+#[test]
+fn the_bytes_in_the_specification_are_those_of_the_vectors() {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let read = |path: &str| std::fs::read_to_string(folder.join(path)).expect("in the source");
+    let text: String = read("../docs/PROTOCOL.md").split_whitespace().collect();
+    let shown = [
+        ("memos.json", "the example of the specification", "memo"),
+        ("memos.json", "the example of the specification", "secret"),
+        ("memos.json", "the example of the specification", "payer"),
+        ("memos.json", "the example of the specification", "entropy"),
+        (
+            "answers.json",
+            "the example of the specification",
+            "reply_private",
+        ),
+        (
+            "answers.json",
+            "the example of the specification",
+            "reply_public",
+        ),
+        (
+            "answers.json",
+            "the example of the specification",
+            "entropy",
+        ),
+        ("announcements.json", "a key for one client", "identity"),
+        ("announcements.json", "a key for one client", "signed"),
+        ("announcements.json", "a receipt", "body"),
+    ];
+    for (file, name, field) in shown {
+        let all: serde_json::Value =
+            serde_json::from_str(&read(&format!("vectors/{file}"))).expect("JSON");
+        let vectors = all["vectors"].as_array().expect("vectors");
+        let vector = vectors.iter().find(|it| it["name"] == name).expect(name);
+        let bytes = vector[field].as_str().expect("digits");
+        assert!(
+            text.contains(bytes),
+            "{file}, {name}: its {field} is not shown"
+        );
+    }
+}
