@@ -38,15 +38,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tanglegate_core::Timestamp;
 use tokio::sync::mpsc;
 
-/// Longest key announcement and longest answer, in bytes.
-pub(crate) const LETTER: usize = 4 << 10;
+/// Longest key announcement and longest answer, in bytes: the longest sealed receipt has 4,145.
+pub(crate) const LETTER: usize = 5 << 10;
 
 /// A key that was made for one client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyNews {
     /// Its identity, which no other key has.
     pub key_id: [u8; 16],
-    /// What the client is told, at most 4 KiB.
+    /// What the client is told, at most 5 KiB.
     pub payload: Arc<[u8]>,
     /// Exclusive end of its use. After three quarters of the time until then a client that asks
     /// again is given another one.
@@ -58,7 +58,7 @@ pub struct KeyNews {
 pub struct SealedAnswer {
     /// The key.
     pub key_id: [u8; 16],
-    /// What he is told, at most 4 KiB.
+    /// What he is told, at most 5 KiB.
     pub payload: Arc<[u8]>,
     /// Exclusive end of its being told to whoever asks.
     pub expires: Timestamp,
@@ -66,7 +66,7 @@ pub struct SealedAnswer {
 
 /// Something that is longer than clients are told.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("an answer of {0} bytes cannot be told; 4096 bytes are the most")]
+#[error("an answer of {0} bytes cannot be told; {LETTER} bytes are the most")]
 pub struct TooLong(pub usize);
 
 type MakeKey = dyn Fn(Timestamp) -> KeyNews + Send + Sync;

@@ -8,7 +8,7 @@ use crate::decision::{
 };
 use crate::limits::Limits;
 use crate::shard::Interest;
-use crate::sys::ME;
+use crate::sys::{ME, PUBLIC};
 use std::sync::Arc;
 use tanglegate_core::{
     Permit, Position, Right, SubscriberId, Timestamp, TopicError, TopicFilter, TopicName,
@@ -125,6 +125,7 @@ impl Inquiry {
                 Some(permit.map_err(|it| it.to_string())?.0)
             }
             Asked::Read(topic) if topic.as_str().starts_with(ME) => None,
+            Asked::Read(topic) if PUBLIC.contains(&topic.as_str()) => None,
             Asked::Read(topic) => match key_topic(topic.as_str()) {
                 KeyTopic::Of(_) => None,
                 KeyTopic::Nobodys => return Err(Refusal::ManyKeys.to_string()),

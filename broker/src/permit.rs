@@ -14,7 +14,7 @@
 use crate::correspondence::{KeyTopic, key_topic};
 use crate::session::needs_no_right;
 use crate::shard::Interest;
-use crate::sys::ME;
+use crate::sys::{ME, PUBLIC};
 use std::num::NonZero;
 use std::sync::Arc;
 use tanglegate_core::{Action, Permit, Rights, Timestamp, TopicName};
@@ -132,8 +132,13 @@ impl ReadRight {
         until: Timestamp(0),
     };
 
-    /// What `rights` say.
+    /// What `rights` say; of what is announced to everybody, that it may be read.
     pub(crate) fn of(rights: &Rights, topic: &str) -> Self {
+        if topic.starts_with('$') && PUBLIC.contains(&topic) {
+            return Self {
+                until: Timestamp::FOREVER,
+            };
+        }
         rights
             .read_until(topic)
             .map_or(Self::NONE, |until| Self { until })
@@ -226,6 +231,8 @@ mod tests {
         assert_eq!(own.both(right), right);
         assert_eq!(ReadRight::own("$SYS/broker/uptime"), None);
         assert_eq!(ReadRight::of(&Rights::none(), "t"), ReadRight::NONE);
+        let public = ReadRight::of(&Rights::none(), "$SYS/access/offers");
+        assert_eq!(public.until(), Timestamp::FOREVER);
     }
 
     #[test]

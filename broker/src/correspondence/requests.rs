@@ -198,7 +198,7 @@ impl Reply {
     /// hears nothing.
     ///
     /// # Errors
-    /// When the answer has more than 4 KiB.
+    /// When the answer has more than 5 KiB.
     pub fn send(self, payload: &[u8]) -> Result<(), TooLong> {
         let Self { inbox, mut letter } = self;
         if payload.len() > LETTER {

@@ -4,7 +4,7 @@ use super::connected::Connection;
 use crate::correspondence::{KeyTopic, key_topic};
 use crate::outbox::Bounds;
 use crate::permit::ReadRight;
-use crate::sys::{self, DENIED, LEASE, ME};
+use crate::sys::{self, DENIED, LEASE, ME, PUBLIC};
 use crate::wire::Delivery;
 use tanglegate_core::{Timestamp, TopicFilter};
 
@@ -50,11 +50,13 @@ impl Me {
 }
 
 /// True when the filter matches some topic that every client may read, whatever its rights: of its
-/// own, or the answers to a key that it can name.
+/// own, the answers to a key that it can name, or what the engine announces to everybody.
 #[must_use]
 pub fn needs_no_right(filter: &TopicFilter) -> bool {
     let own = TopicFilter::parse(&format!("{ME}#")).expect("a valid filter");
-    own.overlaps(filter) || matches!(key_topic(filter.as_str()), KeyTopic::Of(_))
+    own.overlaps(filter)
+        || matches!(key_topic(filter.as_str()), KeyTopic::Of(_))
+        || PUBLIC.iter().any(|it| filter.matches(it))
 }
 
 impl Connection {

@@ -19,7 +19,8 @@ impl Announcer {
     }
 
     /// Publishes a retained message with QoS 1 on `$SYS/access/` and `topic`. Whoever reads it
-    /// needs a right, as for any other topic. Nothing happens when the gate is closing.
+    /// needs a right, as for any other topic, but for `identity` and `offers`, which everybody may
+    /// read. Nothing happens when the gate is closing.
     pub async fn announce(&self, topic: &str, payload: &[u8]) {
         let (mut record, now) = (RecordWriter::default(), self.0.clock.now());
         let message = Message {

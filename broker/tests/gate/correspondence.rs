@@ -304,6 +304,51 @@ async fn nobody_asks_for_answers_to_keys_that_he_cannot_name() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn everybody_reads_who_the_engine_is_and_what_it_sells_and_nothing_else() {
+    let (mut stage, ..) = making_keys(Limits::default()).await;
+    let announcer = stage.gate.announcer();
+    for topic in ["identity", "offers", "log/head"] {
+        announcer.announce(topic, topic.as_bytes()).await;
+    }
+    stage.until("told", |it| it.retained_messages == 3).await;
+    stage.register("ana");
+    for (version, login) in [(4, false), (5, false), (5, true)] {
+        for filter in ["$SYS/access/identity", "$SYS/access/+", "$SYS/#"] {
+            let mut connecting = connect(version, "reader");
+            if login {
+                connecting = connecting.login("ana");
+            }
+            let mut client = connecting.open(&stage).await;
+            client.subscribe(filter, 1).await;
+            let mut expected = vec!["$SYS/access/identity"];
+            if filter != "$SYS/access/identity" {
+                expected.push("$SYS/access/offers");
+            }
+            let mut heard = vec![];
+            while heard.len() < expected.len() {
+                let message = client.message().await;
+                if !message.topic.contains("/me/") {
+                    assert!(message.retain && message.qos == 1);
+                    client.acknowledge(&message).await;
+                    heard.push(message.topic);
+                }
+            }
+            heard.sort();
+            assert_eq!(heard, expected, "{filter}");
+            announcer.announce("offers", b"offers").await;
+            if filter != "$SYS/access/identity" {
+                let live = client.message().await;
+                assert_eq!((&*live.topic, live.retain), ("$SYS/access/offers", false));
+                client.acknowledge(&live).await;
+            }
+            client.hears_nothing().await;
+            let (code, _) = client.publish_safely("$SYS/access/offers", "forged").await;
+            assert_eq!(code, if version == 5 { 0x87 } else { 0 });
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_operator_is_told_the_same_as_clients() {
     let (stage, ..) = making_keys(Limits::default()).await;
     let named = answers_to(1);
@@ -317,6 +362,10 @@ async fn the_operator_is_told_the_same_as_clients() {
         ("write", &named, false),
         ("subscribe", "$SYS/access/keys/+/credential", false),
         ("read", "$SYS/access/keys/x/credential", false),
+        ("subscribe", "$SYS/access/+", true),
+        ("read", "$SYS/access/offers", true),
+        ("write", "$SYS/access/offers", false),
+        ("read", "$SYS/access/log/head", false),
     ] {
         let asked = Asked::parse(action, topic).unwrap().unwrap();
         let verdict = stage.gate.inquiry().ask(None, &asked).verdict;

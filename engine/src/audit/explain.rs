@@ -214,7 +214,7 @@ impl<'a> Answer<'a> {
         let (subject, at) = (question.subject, self.moment.at);
         let permit = match &question.wanted {
             wanted if wanted.concerns_the_asker() => {
-                self.yes("every client may read what is told about it".to_owned());
+                self.yes("every client may read what the server tells it there".to_owned());
                 return Ok(());
             }
             Wanted::Connect => match acl.permit_connect(subject) {

@@ -85,19 +85,19 @@ async fn answers_that_nobody_picks_up_give_way_to_newer_ones_and_are_counted() {
     flood(100, 0..10_000);
     let it = stage.statistics();
     assert_eq!((it.answers, it.dropped_answers), (1_000, 9_000));
-    flood(4_096, 10_000..20_000);
+    flood(5_120, 10_000..20_000);
     let it = stage.statistics();
-    assert!(it.answer_bytes <= 1 << 20 && it.answers > 200, "{it:?}");
+    assert!(it.answer_bytes <= 1 << 20 && it.answers > 150, "{it:?}");
     assert_eq!(it.answers + it.dropped_answers, 20_000);
     let mut client = connect(4, "newest").open(&stage).await;
     client.subscribe(&answers_to(19_999), 0).await;
-    assert_eq!(client.message().await.payload.len(), 4_096);
+    assert_eq!(client.message().await.payload.len(), 5_120);
     client.subscribe(&answers_to(1), 0).await;
     client.hears_nothing().await;
     let mut long = answer(1, "");
-    long.payload = vec![0; 4_097].into();
+    long.payload = vec![0; 5_121].into();
     let error = engine.answer(long).unwrap_err();
-    assert_eq!(error.0, 4_097);
+    assert_eq!(error.0, 5_121);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -132,7 +132,7 @@ async fn an_answer_goes_where_the_client_wants_it_among_its_own_topics() {
         client.publish(CLAIMS, "?").await;
         next(&mut requests).await.reply
     };
-    assert_eq!(reply.send(&[0; 4_097]).unwrap_err().0, 4_097);
+    assert_eq!(reply.send(&[0; 5_121]).unwrap_err().0, 5_121);
     client.publish(CLAIMS, "?").await;
     let reply = next(&mut requests).await.reply;
     drop(client);
