@@ -49,10 +49,7 @@ impl Label {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum IdentityError {
     /// Not a public key.
-    #[error(
-        "'{0}' is no identity: it has 64 hexadecimal digits, as `tanglegate status` and the \
-         seller show it"
-    )]
+    #[error("'{0}' is no identity: it has 64 hexadecimal digits, as the seller shows it")]
     NotAnIdentity(String),
     /// Fewer bytes than a signature.
     #[error("{bytes} bytes are too few for a signed {what}")]
