@@ -1,7 +1,7 @@
 //! Tree heads that stand on the ledger: what the log says of them, and what the ledger does.
 
+use super::finding::Finding;
 use super::history::decoded;
-use super::verify::Finding;
 use super::{Archive, VerifyError};
 use crate::event_log::EventLogError;
 use crate::ledger::{Anchor, AnchorError, Anchored, Node, NodeError, anchored};

@@ -1,7 +1,7 @@
 //! The tables as of a moment, folded from the log alone.
 
 use super::Archive;
-use super::verify::Finding;
+use super::finding::Finding;
 use super::walk::VerifyError;
 use crate::event_log::{EventLogError, Vault};
 use crate::projections::{self, Changes, Columns, Fold, TableDigest};

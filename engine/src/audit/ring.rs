@@ -1,6 +1,6 @@
 //! The keys that sign heads, as the log adopts them and as heads prove them.
 
-use super::verify::Finding;
+use super::finding::Finding;
 use tanglegate_crypto::{HeadVerifier, SignedHead};
 
 /// Keys that a log names. **Naming a key proves nothing**: whoever can write into the database can

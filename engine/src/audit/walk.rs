@@ -1,7 +1,8 @@
 //! A whole log passing by: its events, the commits that they came in, and the heads over them.
 
 use super::Archive;
-use super::verify::{Finding, Verifier, Whole};
+use super::finding::Finding;
+use super::verify::{Verifier, Whole};
 use crate::event_log::{CHUNK, EventLogError, each_row_or};
 use crate::ledger::NodeError;
 use bytes::Bytes;
