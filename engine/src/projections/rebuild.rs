@@ -58,20 +58,25 @@ pub async fn rebuild(
     Ok(position)
 }
 
-/// Makes a table what the one beside it is.
+/// Makes a table what the one beside it is. Both are joined by their keys, for which the database
+/// has to know how long the new one is.
 async fn replace(connection: &mut PgConnection, table: &Table) -> Result<(), sqlx::Error> {
     let (name, next, key) = (table.name, next(table), table.key());
     let of = |who: &str| {
         let fields = key.split(", ").map(|it| format!("{who}.{it}"));
         fields.collect::<Vec<_>>().join(", ")
     };
-    let (live, other) = (of("live"), of("other"));
+    let same_key = format!("({}) = ({})", of("live"), of("next"));
+    run(connection, format!("analyze {next}")).await?;
     let delete = format!(
-        "delete from {name} as live using (select * from {name} except select * from {next}) \
-         as other where ({live}) = ({other})"
+        "delete from {name} as live where not exists (select from {next} as next \
+         where {same_key} and next is not distinct from live)"
     );
     run(connection, delete).await?;
-    let insert = format!("insert into {name} select * from {next} except select * from {name}");
+    let insert = format!(
+        "insert into {name} select * from {next} as next where not exists \
+         (select from {name} as live where {same_key})"
+    );
     run(connection, insert).await
 }
 
