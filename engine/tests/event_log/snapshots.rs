@@ -1,9 +1,10 @@
 //! Snapshots shorten an answer and change nothing about it.
 
 use crate::market::{Market, confirmation, now, pay, plug_hour, register, submit};
+use std::time::Duration;
 use tanglegate::audit::{Archive, Folded, StateThen};
 use tanglegate::event_log::EventLog;
-use tanglegate::snapshot::{Fault, Next, Taken, take_next};
+use tanglegate::snapshot::{Fault, Next, Taken, Taker, take_next};
 use tanglegate::writer::Started;
 use tanglegate_core::{
     Access, Address, Audience, ChainId, Command, MemoReading, Nanos, Offer, OfferId, Position,
@@ -313,4 +314,28 @@ async fn a_stop_leaves_nothing_half_done_and_a_log_that_goes_on_is_followed() {
         "{taken:?}"
     );
     writer.stop().await;
+}
+
+#[tokio::test]
+async fn they_are_taken_beside_the_writer_and_a_stop_waits_for_none() {
+    let market = Market::new().await;
+    let writer = market.open().await;
+    let options = market.database.connect_options();
+    let taker = Taker::start(&options, 10, writer.head.clone()).expect("a thread");
+    for number in 0..12 {
+        pay(&writer, number, 500_000_000).await.expect("recorded");
+    }
+    let patience = std::time::Instant::now();
+    while market.count("snapshot.taken").await < 3 {
+        assert!(
+            patience.elapsed().as_secs() < 60,
+            "38 events, and no three snapshots"
+        );
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    taker.stop().await;
+    writer.stop().await;
+    assert_eq!(take_all(&market, 10).await, [], "they are complete");
+    let (folded, refused) = refused(&market, 38).await;
+    assert!(folded.from.0 >= 30 && refused.is_empty(), "{refused:?}");
 }
