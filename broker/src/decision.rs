@@ -72,8 +72,8 @@ impl fmt::Display for Refusal {
             Self::Reserved => f.write_str("topics that begin with $ belong to the server"),
             Self::Unasked(unasked) => unasked.fmt(f),
             Self::ManyKeys => f.write_str(
-                "answers are for one key: name its 32 digits, 0 to 9 and a to f, in \
-                 $SYS/access/keys/DIGITS/credential, without wildcards and alone",
+                "no right to read answers to keys that are not named: give the 32 digits of one, 0 \
+                 to 9 and a to f, in $SYS/access/keys/DIGITS/credential, without wildcards and unshared",
             ),
             Self::TooDeep(subject, most) => {
                 write!(f, "a {subject} may have at most {most} levels here")
