@@ -6,8 +6,8 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tanglegate_core::{
-    Acl, Affected, Denied, Login, Permit, Position, Recorded, Rights, SubscriberId, Timestamp,
-    TopicFilter, TopicName,
+    Acl, Affected, Denied, Login, Offer, Permit, Position, Recorded, Rights, SubscriberId,
+    Timestamp, TopicFilter, TopicName,
 };
 use tokio::sync::{mpsc, watch};
 
@@ -196,6 +196,14 @@ impl AccessView {
         let table = self.0.table.read();
         let login = table.acl.as_ref()?.login(username);
         login.map(|it| it.subscriber)
+    }
+
+    /// What is sold, by name; some of it may have ended. Nothing without a table.
+    #[must_use]
+    pub fn offers(&self) -> Vec<Offer> {
+        let table = self.0.table.read();
+        let offers = table.acl.iter().flat_map(Acl::offers);
+        offers.cloned().collect()
     }
 
     /// True while there is no table that is up to date.

@@ -5,6 +5,7 @@
 
 pub mod audit;
 pub mod bench;
+pub mod buyers;
 pub mod cli;
 pub mod config;
 pub mod control;

@@ -3,7 +3,7 @@
 use crate::Broken;
 use crate::broken::ensure;
 use tanglegate_core::{
-    Command, LeaseKey, Rejection, Rule, State, Timestamp, Username, VerifierKey,
+    Command, LeaseKey, Rejection, Rule, State, Stream, Timestamp, Username, VerifierKey,
 };
 
 /// Looks whether what the rejection claims holds in the state that it was made in.
@@ -40,7 +40,7 @@ fn holds(rejection: &Rejection, command: &Command, state: &State, now: Timestamp
         Rejection::UnknownOffer(offer) => state.offer(offer).is_none(),
         Rejection::OfferOver(end) => *end <= now,
         Rejection::ReservedFilter(filter) => filter.as_str().starts_with("$SYS"),
-        Rejection::RuleExists(rule) => state.rule(*rule).is_some(),
+        Rejection::RuleExists(rule) => state.next_version(&Stream::Rule(*rule)) > 1,
         Rejection::RuleRepeated(rule) => match command {
             Command::GiveRule(wished) => state.rule(*rule).is_some_and(|it| same(it, wished)),
             _ => false,

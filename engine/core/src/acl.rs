@@ -244,6 +244,11 @@ impl Acl {
         })
     }
 
+    /// What is sold, by name; some of it may have ended.
+    pub fn offers(&self) -> impl Iterator<Item = &Offer> {
+        self.offers.values().map(|it| &it.offer)
+    }
+
     /// What it takes to check a login; `None` when there is no such login.
     #[must_use]
     pub fn login(&self, username: &str) -> Option<Login> {

@@ -140,11 +140,11 @@ pub enum Rejection {
     /// Nothing may be sold or given there.
     #[error(
         "topics under $SYS belong to the engine: choose another filter than '{0}'; only the right \
-         to read $SYS/broker/# and $SYS/access/log/# can be given"
+         to read $SYS/broker/#, $SYS/access/+ and $SYS/access/log/# can be given"
     )]
     ReservedFilter(TopicFilter),
     /// The rule exists already.
-    #[error("rule {0} exists already")]
+    #[error("rule {0} exists already, or did: choose another identity")]
     RuleExists(RuleId),
     /// The same right is given already.
     #[error("rule {0} gives the same right already")]

@@ -2,8 +2,8 @@
 
 use crate::unseen::unseen;
 use crate::{
-    Access, Command, Event, LeaseKey, Offer, Rejection, Rule, State, SubscriberId, Timestamp,
-    Username,
+    Access, Command, Event, LeaseKey, Offer, Rejection, Rule, State, Stream, SubscriberId,
+    Timestamp, Username,
 };
 use purchase::{claim_payment, confirm_payment};
 
@@ -188,7 +188,8 @@ fn give_rule(state: &State, rule: Rule) -> Result<Vec<Event>, Rejection> {
     if let Some(unseen) = unseen(rule.filter.as_str()) {
         return Err(Rejection::UnseenInFilter(unseen));
     }
-    if state.rule(rule.id).is_some() {
+    // An identity is used once, so that what the operator took back stays taken back.
+    if state.next_version(&Stream::Rule(rule.id)) > 1 {
         return Err(Rejection::RuleExists(rule.id));
     }
     if let Some(same) = state.same_rule(&rule) {
@@ -210,7 +211,9 @@ fn is_reserved(filter: &str) -> bool {
 /// written by nobody.
 fn shows_statistics(rule: &Rule) -> bool {
     let told = ["$SYS/broker/", "$SYS/access/log/"];
-    rule.access == Access::Read && told.iter().any(|it| rule.filter.as_str().starts_with(it))
+    let filter = rule.filter.as_str();
+    let shown = filter == "$SYS/access/+" || told.iter().any(|it| filter.starts_with(it));
+    rule.access == Access::Read && shown
 }
 
 mod purchase;

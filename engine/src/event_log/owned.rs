@@ -148,6 +148,20 @@ impl EventLog {
         self.select(condition, |it| it.bind(signed(first.0))).await
     }
 
+    /// What buyers were told since `instant`, oldest first.
+    ///
+    /// # Errors
+    /// As for [`EventLog::events_of`].
+    pub async fn answers_since(
+        &mut self,
+        instant: Timestamp,
+    ) -> Result<Vec<OwnedEvent>, EventLogError> {
+        let condition = "kind = 'answer_announced' and \
+             recorded_at >= to_timestamp($1::bigint / 1000.0)";
+        self.select(condition, |it| it.bind(signed(instant.0)))
+            .await
+    }
+
     async fn select<'q>(
         &'q mut self,
         condition: &str,

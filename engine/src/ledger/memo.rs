@@ -10,7 +10,8 @@
 //! ```
 //! Form 0 is in clear: the offer's name (1 to 32 lower-case letters, digits and hyphens) and the
 //! username of the subscriber who gets the time (1 to 64 bytes of UTF-8). Nothing may follow.
-//! A memo of any form has at most 256 bytes.
+//! A memo of any form has at most 256 bytes. What stands in a sealed one (form 1) is read by
+//! whoever has the key to it.
 
 use tanglegate_core::{MemoReading, OfferId, Username};
 
@@ -22,6 +23,8 @@ pub const MAX_BYTES: usize = 256;
 
 /// The form that [`encode`] writes.
 const CLEAR: u8 = 0;
+/// The form of orders that only the engine can open: see [`tanglegate_crypto::SealedMemo`].
+const SEALED: u8 = 1;
 
 /// Why bytes are not a memo that we can read.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -33,7 +36,7 @@ pub enum MemoError {
     #[error("the memo has {0} bytes, at most 256 are read")]
     TooLong(usize),
     /// Another form.
-    #[error("the memo is of form {0}, this version reads form 0")]
+    #[error("the memo is of form {0}, in clear this version reads form 0")]
     UnknownForm(u8),
     /// The bytes end inside a field.
     #[error("the memo ends inside its {0}")]
@@ -106,6 +109,7 @@ pub(super) fn find<'a>(inputs: impl IntoIterator<Item = &'a [u8]>) -> (Vec<u8>, 
         if let Some(memo) = candidate {
             let reading = match decode(memo) {
                 Ok((offer, username)) => MemoReading::Purchase { offer, username },
+                Err(MemoError::UnknownForm(SEALED)) => MemoReading::Sealed,
                 Err(_) => MemoReading::Unreadable,
             };
             return (memo[..memo.len().min(MAX_BYTES)].to_vec(), reading);
@@ -208,6 +212,14 @@ mod tests {
         let (kept, reading) = find([&wrapped[..]]);
         assert_eq!(kept, long[..MAX_BYTES]);
         assert_eq!(reading, MemoReading::Unreadable);
+    }
+
+    #[test]
+    fn a_sealed_memo_is_left_closed() {
+        let sealed = [&MAGIC[..], &[1], &[7; 251]].concat();
+        assert_eq!(find([&sealed[..]]), (sealed.clone(), MemoReading::Sealed));
+        let long = [&sealed[..], &[0]].concat();
+        assert_eq!(find([&long[..]]), (sealed, MemoReading::Unreadable));
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! From the ledger into the log: payments are handed to the writer, and the ledger's follower
 //! moves on only when they are committed.
 
+use crate::buyers::{Keyring, Reply};
 use crate::config::LedgerConfig;
-use crate::event_log::Origin;
+use crate::event_log::{Entropy, Origin};
 use crate::ledger::{FollowError, FollowSettings, FollowState, FollowStatus, Follower, Node};
 use crate::writer::{Recording, Started, SubmitError, WriterHandle};
 use std::time::Duration;
-use tanglegate_core::{Address, Command, Confirmation, IdempotencyKey};
+use tanglegate_core::{Address, Command, Confirmation, IdempotencyKey, MemoReading};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
@@ -27,7 +28,12 @@ pub(super) struct Following {
 }
 
 impl Following {
-    pub(super) fn start(node: Node, config: &LedgerConfig, writer: &Started) -> Self {
+    pub(super) fn start(
+        node: Node,
+        config: &LedgerConfig,
+        writer: &Started,
+        keyring: Keyring,
+    ) -> Self {
         let seller = config.seller;
         let checkpoint = writer.checkpoint(seller);
         let settings = FollowSettings {
@@ -45,6 +51,7 @@ impl Following {
                 seller,
                 writer: handle,
                 noted: checkpoint,
+                keyring,
             };
             tokio::select! {
                 ended = feed.run() => match ended {
@@ -105,6 +112,8 @@ struct Feed {
     writer: WriterHandle,
     /// The checkpoint that the log knows.
     noted: u64,
+    /// Opens what is sealed.
+    keyring: Keyring,
 }
 
 /// What became of the payments that were handed over together.
@@ -156,11 +165,15 @@ impl Feed {
     /// one by one.
     async fn record(&mut self, payments: Vec<Confirmation>) -> Fed {
         let mut answers = Vec::with_capacity(payments.len());
-        for confirmation in payments {
+        for (confirmation, reply) in open(&self.keyring, payments).await {
             let (payment, checkpoint) = (confirmation.payment, confirmation.checkpoint);
             let key = Some(IdempotencyKey::Payment(payment));
             let command = Command::ConfirmPayment(confirmation);
-            match self.writer.enqueue(Origin::Ledger, key, command).await {
+            match self
+                .writer
+                .enqueue(Origin::Ledger, key, command, reply)
+                .await
+            {
                 Ok(answer) => answers.push((payment, checkpoint, answer)),
                 Err(_) => return Fed::Stopped,
             }
@@ -185,5 +198,30 @@ impl Feed {
             }
         }
         fed
+    }
+}
+
+/// Opens the sealed memos of payments, on a thread that has the time for it: each takes a tenth of
+/// a millisecond.
+async fn open(
+    keyring: &Keyring,
+    mut payments: Vec<Confirmation>,
+) -> Vec<(Confirmation, Option<Reply>)> {
+    let sealed = |it: &Confirmation| it.reading == MemoReading::Sealed;
+    if !payments.iter().any(sealed) {
+        return payments.into_iter().map(|it| (it, None)).collect();
+    }
+    let keyring = keyring.clone();
+    let opening = tokio::task::spawn_blocking(move || {
+        let mut entropy = Entropy::system();
+        let mut replies = Vec::with_capacity(payments.len());
+        for payment in &mut payments {
+            replies.push(keyring.open(payment, &mut entropy));
+        }
+        payments.into_iter().zip(replies).collect()
+    });
+    match opening.await {
+        Ok(opened) => opened,
+        Err(failed) => std::panic::resume_unwind(failed.into_panic()),
     }
 }

@@ -1,5 +1,6 @@
 //! The engine: everything that runs while `tanglegate serve` runs, in one value.
 
+mod buyers;
 mod database;
 mod following;
 mod heads;
@@ -16,6 +17,7 @@ use crate::metrics::{MetricsServer, Sources};
 use crate::snapshot::Taker;
 use crate::writer::{self, News, Settings, Started};
 use anyhow::Context;
+use buyers::{Buyers, Post, Telling};
 use following::Following;
 use heads::Signing;
 use std::net::SocketAddr;
@@ -69,7 +71,9 @@ impl Engine {
         let options = database.options();
         event_log::migrate(options).await?;
         let (view, clock) = (AccessView::new(), Clock::wall());
-        let (installed, told) = (view.clone(), view.clone());
+        let (store, keyring) = buyers::open_secrets(options, data_dir, &clock).await?;
+        let post = Post::default();
+        let (installed, told, delivered) = (view.clone(), view.clone(), post.clone());
         let settings = Settings {
             node: config.node.clone(),
             past: KeyFolder::of(data_dir).past()?,
@@ -85,7 +89,10 @@ impl Engine {
             },
             move |acl| installed.install(acl),
             move |news| match news {
-                News::Recorded(events) => told.apply(events),
+                News::Recorded(events) => {
+                    told.apply(events);
+                    delivered.deliver(events);
+                }
                 News::Stale => told.mark_stale(),
                 News::Fresh => told.mark_fresh(),
             },
@@ -95,7 +102,16 @@ impl Engine {
             events = writer.replayed,
             "the event log is replayed and verified"
         );
-        match Self::open_doors(config, data_dir, database, &writer, view, clock).await {
+        let telling = Telling {
+            config,
+            options,
+            store,
+            keyring,
+            post,
+            view,
+            clock,
+        };
+        match Self::open_doors(config, data_dir, database, &writer, telling).await {
             Ok(doors) => Ok((writer, doors)),
             Err(error) => {
                 writer.stop().await;
@@ -109,9 +125,10 @@ impl Engine {
         data_dir: &Path,
         database: &Database,
         writer: &Started,
-        view: AccessView,
-        clock: Clock,
+        telling: Telling<'_>,
     ) -> anyhow::Result<Doors> {
+        let (view, clock) = (telling.view.clone(), telling.clock.clone());
+        let keyring = telling.keyring.clone();
         let node = match &config.ledger {
             Some(ledger) => Some((Node::new(&ledger.node_url, NodeLimits::default())?, ledger)),
             None => None,
@@ -123,7 +140,9 @@ impl Engine {
         let options = database.options();
         let signing = Signing::start(config, data_dir, options, writer, &clock, announcer).await?;
         let heads = signing.as_ref().map(Signing::heads);
-        let following = node.map(|(node, ledger)| Following::start(node, ledger, writer));
+        let buyers = Buyers::start(telling, writer, &gate).await?;
+        let following =
+            node.map(|(node, ledger)| Following::start(node, ledger, writer, keyring.clone()));
         let ledger = following.as_ref().map(|it| it.status.clone());
         let sources = Sources::new(
             gate.statistics_reader(),
@@ -162,6 +181,7 @@ impl Engine {
         };
         Ok(Doors {
             gate,
+            buyers,
             following,
             signing,
             snapshots,
@@ -210,6 +230,7 @@ impl Engine {
     /// Stops everything in order: nobody is let in, clients are told, what was submitted is
     /// committed, the database is closed.
     pub async fn stop(self) {
+        self.doors.buyers.stop();
         self.doors.gate.shutdown(FAREWELL).await;
         if let Some(following) = self.doors.following {
             following.stop(&self.writer.handle).await;
@@ -241,6 +262,7 @@ fn tell_bound(bound: &MemoryBound) {
 /// What people and machines come in by.
 struct Doors {
     gate: Gate,
+    buyers: Buyers,
     following: Option<Following>,
     signing: Option<Signing>,
     snapshots: Option<Taker>,

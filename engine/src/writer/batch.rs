@@ -108,8 +108,13 @@ impl Batch {
         if let Some(first) = submission.key.and_then(|it| self.keys.get(&it)) {
             return Ok(Outcome::Same(*first));
         }
-        let events = decide(mind.state, self.recorded_at, submission.command.clone())?;
+        let mut events = decide(mind.state, self.recorded_at, submission.command.clone())?;
         let first = self.events.len();
+        if let Some(reply) = submission.reply.as_ref().filter(|_| !events.is_empty()) {
+            let position = mind.state.position().next();
+            let told = reply.announce(&events, position, self.recorded_at, mind.entropy);
+            events.extend(told);
+        }
         for event in events {
             self.add(event, first, submission, mind);
         }

@@ -1,5 +1,6 @@
 //! How the rooms of the engine ask for facts.
 
+use crate::buyers::Reply;
 use crate::event_log::Origin;
 use tanglegate_core::{Command, Event, IdempotencyKey, Position, Rejection};
 use tokio::sync::{mpsc, oneshot};
@@ -45,6 +46,8 @@ pub(super) struct Submission {
     pub(super) key: Option<IdempotencyKey>,
     pub(super) correlation: Option<[u8; 16]>,
     pub(super) origin: Origin,
+    /// How the buyer hears what became of it.
+    pub(super) reply: Option<Reply>,
     pub(super) answer: oneshot::Sender<Result<Recording, SubmitError>>,
 }
 
@@ -67,14 +70,15 @@ impl WriterHandle {
         key: Option<IdempotencyKey>,
         command: Command,
     ) -> Result<Recording, SubmitError> {
-        self.enqueue(origin, key, command)
+        self.enqueue(origin, key, command, None)
             .await?
             .await
             .map_err(|_| SubmitError::Stopped)?
     }
 
     /// Submits a command; the answer comes later. Waits only while the queue is full, which
-    /// slows the caller down to what the database can take.
+    /// slows the caller down to what the database can take. With a `reply` the buyer is told what
+    /// became of it, in the same commit.
     ///
     /// # Errors
     /// When the engine is stopping.
@@ -83,6 +87,7 @@ impl WriterHandle {
         origin: Origin,
         key: Option<IdempotencyKey>,
         command: Command,
+        reply: Option<Reply>,
     ) -> Result<oneshot::Receiver<Result<Recording, SubmitError>>, SubmitError> {
         let correlation = match key {
             Some(IdempotencyKey::Person(uuid)) => Some(uuid),
@@ -94,6 +99,7 @@ impl WriterHandle {
             key,
             correlation,
             origin,
+            reply,
             answer,
         };
         self.submissions

@@ -119,7 +119,7 @@ pub(super) async fn submit_all(
     let mut answers = Vec::with_capacity(wishes.len());
     let started = Instant::now();
     for (key, command) in wishes {
-        answers.push(handle.enqueue(Origin::Ledger, key, command).await?);
+        answers.push(handle.enqueue(Origin::Ledger, key, command, None).await?);
     }
     for answer in answers {
         answer.await??;

@@ -1,0 +1,18 @@
+//! Buyers that nobody knows: they are given a key, pay with an order sealed to it, and are answered
+//! so that only they can read it.
+//!
+//! ```text
+//! make_key ──▶ $SYS/access/me/key          nothing is kept: a key follows from its name
+//! ledger ──sealed memo──▶ open ──order──▶ writer ──events──▶ answer ──▶ the same commit
+//! ```
+
+mod keyring;
+mod master;
+mod reply;
+mod secrets;
+
+pub use keyring::Keyring;
+pub use master::{MasterKeyError, MasterKeySource};
+pub use reply::Reply;
+pub(crate) use reply::code;
+pub use secrets::{Lifetimes, SecretStore, SecretsError};
