@@ -140,7 +140,7 @@ pub enum Rejection {
     /// Nothing may be sold or given there.
     #[error(
         "topics under $SYS belong to the engine: choose another filter than '{0}'; only the right \
-         to read $SYS/broker/#, $SYS/access/+ and $SYS/access/log/# can be given"
+         to read $SYS/broker/# and $SYS/access/log/# can be given"
     )]
     ReservedFilter(TopicFilter),
     /// The rule exists already.

@@ -11,7 +11,7 @@ use tanglegate_core::{
     Timestamp, UnmatchedReason, Username,
 };
 use tanglegate_crypto::{
-    self as crypto, Announcement, Identity, IdentityKey, KeyBody, OpenError, SealedMemo,
+    self as crypto, Announcement, Identity, IdentityKey, KeyBody, KeyId, OpenError, SealedMemo,
     SealingSecret,
 };
 use zeroize::Zeroizing;
@@ -95,62 +95,60 @@ impl Keyring {
         if paid.reading != MemoReading::Sealed {
             return None;
         }
-        let (reading, reply) = match self.read(paid, entropy) {
-            Ok((order, reply)) => (MemoReading::Order(order), Some(reply)),
-            Err((reason, reply)) => (MemoReading::Refused(reason), reply),
-        };
+        let (reading, reply) = self.read(paid, entropy);
         paid.reading = reading;
         reply
     }
 
-    fn read(
-        &self,
-        paid: &Confirmation,
-        entropy: &mut Entropy,
-    ) -> Result<(Box<Order>, Reply), (UnmatchedReason, Option<Reply>)> {
-        let sealed =
-            SealedMemo::parse(&paid.memo).map_err(|_| (UnmatchedReason::UnreadableMemo, None))?;
-        let secret = sealed.key_id().secret();
-        let live = {
-            let secrets = self.0.secrets.read();
-            secrets.iter().find(|it| it.secret.id() == secret).cloned()
+    fn read(&self, paid: &Confirmation, entropy: &mut Entropy) -> (MemoReading, Option<Reply>) {
+        let refused = |reason| (MemoReading::Refused(reason), None);
+        let Ok(sealed) = SealedMemo::parse(&paid.memo) else {
+            return refused(UnmatchedReason::UnreadableMemo);
         };
-        // Whose secret is gone cannot be answered either: what was sealed to him is lost for ever.
-        let live = live.ok_or((UnmatchedReason::KeyExpired, None))?;
+        // Whose secret is gone cannot be answered either: what was sealed to it is lost for ever.
+        let Some(live) = self.secret_of(sealed.key_id()) else {
+            return refused(UnmatchedReason::KeyExpired);
+        };
         let opened = live
             .secret
-            .open_memo(&sealed, &self.0.identity, &paid.payer.0)
-            .map_err(|error| {
-                let reason = match error {
-                    OpenError::OtherSecret { .. } | OpenError::DoesNotOpen => {
-                        UnmatchedReason::DoesNotOpen
-                    }
-                    OpenError::Layout(_) | OpenError::Padding | OpenError::ReplyKey => {
-                        UnmatchedReason::UnfitOrder
-                    }
-                };
-                (reason, None)
-            })?;
+            .open_memo(&sealed, &self.0.identity, &paid.payer.0);
+        let opened = match opened {
+            Ok(opened) => opened,
+            Err(OpenError::OtherSecret { .. } | OpenError::DoesNotOpen) => {
+                return refused(UnmatchedReason::DoesNotOpen);
+            }
+            Err(OpenError::Layout(_) | OpenError::Padding | OpenError::ReplyKey) => {
+                return refused(UnmatchedReason::UnfitOrder);
+            }
+        };
         let (made, verifier) = fresh_password(entropy);
+        let order = fitting(&opened, verifier.clone(), SubscriberId(entropy.bytes()));
+        let reading = match order {
+            _ if live.valid_until <= paid.confirmed_at => {
+                MemoReading::Refused(UnmatchedReason::KeyExpired)
+            }
+            Some(order) => MemoReading::Order(Box::new(order)),
+            None => MemoReading::Refused(UnmatchedReason::UnfitOrder),
+        };
         let reply = Reply {
             keyring: self.clone(),
             key_id: sealed.key_id(),
             reply_key: opened.reply_key,
-            offer: opened.offer.clone(),
-            username: opened.username.clone(),
+            offer: opened.offer,
+            username: opened.username,
             made,
-            verifier: verifier.clone(),
+            verifier,
             payment: paid.payment,
             seller: paid.seller,
             amount: paid.amount,
         };
-        if live.valid_until <= paid.confirmed_at {
-            return Err((UnmatchedReason::KeyExpired, Some(reply)));
-        }
-        match fitting(&opened, verifier, SubscriberId(entropy.bytes())) {
-            Some(order) => Ok((Box::new(order), reply)),
-            None => Err((UnmatchedReason::UnfitOrder, Some(reply))),
-        }
+        (reading, Some(reply))
+    }
+
+    fn secret_of(&self, key: KeyId) -> Option<Live> {
+        let secrets = self.0.secrets.read();
+        let secret = secrets.iter().find(|it| it.secret.id() == key.secret());
+        secret.cloned()
     }
 }
 

@@ -6,11 +6,13 @@
 //! ledger ──sealed memo──▶ open ──order──▶ writer ──events──▶ answer ──▶ the same commit
 //! ```
 
+mod claim;
 mod keyring;
 mod master;
 mod reply;
 mod secrets;
 
+pub use claim::{Claim, ClaimError, claim_answer, read_claim_answer};
 pub use keyring::Keyring;
 pub use master::{MasterKeyError, MasterKeySource};
 pub use reply::Reply;

@@ -38,15 +38,19 @@ impl fmt::Debug for Reply {
 
 impl Reply {
     /// The announcement that tells him what `events` made of his payment. `position` is that of
-    /// the first of them.
+    /// the first of them; `claimed` says who was paid how much, of a payment that waited.
     pub(crate) fn announce(
         &self,
         events: &[Event],
+        claimed: Option<(Address, Nanos)>,
         position: Position,
         recorded_at: Timestamp,
         entropy: &mut Entropy,
     ) -> Option<Event> {
-        let receipt = self.receipt(events, position, recorded_at);
+        let (seller, amount) = claimed.unwrap_or((self.seller, self.amount));
+        let mut receipt = self.receipt(position, recorded_at);
+        (receipt.seller, receipt.amount) = (seller.0, amount.0);
+        events.iter().for_each(|it| self.tell(it, &mut receipt));
         let signed = Zeroizing::new(self.keyring.announce(&receipt));
         let (identity, seed) = (self.keyring.identity(), Zeroizing::new(entropy.bytes()));
         let sealed = seal_answer(&seed, &self.reply_key, &identity, self.key_id, &signed);
@@ -70,8 +74,9 @@ impl Reply {
         })
     }
 
-    fn receipt(&self, events: &[Event], position: Position, recorded_at: Timestamp) -> Receipt {
-        let mut receipt = Receipt {
+    /// As of a refusal without a reason.
+    fn receipt(&self, position: Position, recorded_at: Timestamp) -> Receipt {
+        Receipt {
             digest: self.payment.digest.0,
             index: self.payment.index,
             seller: self.seller.0,
@@ -88,9 +93,7 @@ impl Reply {
             from: None,
             until: None,
             credit: 0,
-        };
-        events.iter().for_each(|it| self.tell(it, &mut receipt));
-        receipt
+        }
     }
 
     fn tell(&self, event: &Event, receipt: &mut Receipt) {
@@ -106,7 +109,8 @@ impl Reply {
                 receipt.credit = credit.0;
             }
             Event::PaymentUnmatched { reason, .. } => {
-                receipt.reason = Some(cut(&reason.to_string(), LONGEST_REASON));
+                let text = format!("{}: {reason}", reason.as_str());
+                receipt.reason = Some(cut(&text, LONGEST_REASON));
             }
             Event::LeaseGranted {
                 filter,

@@ -9,6 +9,8 @@ pub enum Origin {
     Ledger,
     /// A person with the operator's tools.
     Operator,
+    /// A buyer, over MQTT.
+    Buyer,
 }
 
 impl Origin {
@@ -19,6 +21,7 @@ impl Origin {
             Self::Engine => &[0],
             Self::Ledger => &[1],
             Self::Operator => &[2],
+            Self::Buyer => &[3],
         }
     }
 
@@ -29,6 +32,7 @@ impl Origin {
             Some(0) => "engine",
             Some(1) => "ledger",
             Some(2) => "operator",
+            Some(3) => "buyer",
             _ => "unknown",
         }
     }

@@ -1,24 +1,22 @@
 //! What the engine tells buyers while it runs: who it is, what it sells, a key for each, and what
 //! became of their payments.
 
-use crate::buyers::{Keyring, Lifetimes, MasterKeySource, SecretStore, code};
-use crate::config::Config;
+use crate::buyers::{Keyring, Lifetimes, MasterKeySource, SecretStore, claim_answer, code};
 use crate::event_log::{Entropy, EventLog, Origin, Vault};
 use crate::writer::{Started, SubmitError, WriterHandle};
 use anyhow::Context;
 use parking_lot::Mutex;
-use sha2::{Digest as _, Sha256};
 use sqlx::postgres::PgConnectOptions;
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use tanglegate_broker::{AccessView, Announcer, Clock, Correspondence, Gate, SealedAnswer};
-use tanglegate_core::{
-    Access, Audience, ChainId, Command, Event, Offer, Recorded, Rejection, Rule, RuleId, Timestamp,
-    TopicFilter, VerifierKey,
+use tanglegate_broker::{
+    AccessView, Announcer, Clock, Correspondence, Gate, Request, RequestTopic, SealedAnswer,
 };
+use tanglegate_core::{ChainId, Event, Offer, Recorded, SubscriberId, Timestamp, VerifierKey};
 use tanglegate_crypto::{IdentityBody, OfferLine, OffersBody};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 use zeroize::Zeroizing;
@@ -27,13 +25,25 @@ use zeroize::Zeroizing;
 const TOLD_FOR: u64 = 7 * 24 * 3_600_000;
 /// How often secrets are looked at.
 const LOOK: Duration = Duration::from_secs(60);
+/// Where payments that wait are claimed.
+const CLAIMS: RequestTopic = RequestTopic {
+    name: "claims",
+    answers_on: "claim",
+};
 /// Most bytes of an announcement: what clients accept without being asked.
 const ANNOUNCEMENT: usize = 64 << 10;
+
+/// Buyers who have not logged in since they were told how, with the keys of their answers.
+#[derive(Clone, Default)]
+struct Awaited(Arc<Mutex<HashMap<SubscriberId, Vec<[u8; 16]>>>>);
 
 /// Who hands answers to the gate, from the moment there is one.
 #[derive(Clone, Default)]
 pub(super) struct Post {
     gate: Arc<OnceLock<Correspondence>>,
+    /// Who tells that somebody has logged in.
+    view: Arc<OnceLock<AccessView>>,
+    awaited: Awaited,
     /// The ledger that the log follows.
     chain: Arc<Mutex<Option<ChainId>>>,
     /// Something that is announced has changed.
@@ -47,7 +57,7 @@ impl Post {
             match recorded.event {
                 Event::AnswerAnnounced { .. } => {
                     if let Some(gate) = self.gate.get() {
-                        answer(gate, recorded.event);
+                        self.answer(gate, recorded.event);
                     }
                 }
                 Event::OfferPublished { .. } | Event::OfferWithdrawn { .. } => {
@@ -61,16 +71,18 @@ impl Post {
             }
         }
     }
-}
 
-fn answer(gate: &Correspondence, event: &Event) {
-    if let Event::AnswerAnnounced {
-        key_id,
-        sealed,
-        until,
-        ..
-    } = event
-    {
+    fn answer(&self, gate: &Correspondence, event: &Event) {
+        let Event::AnswerAnnounced {
+            subscriber,
+            key_id,
+            sealed,
+            until,
+            ..
+        } = event
+        else {
+            return;
+        };
         let told = gate.answer(SealedAnswer {
             key_id: *key_id,
             payload: Arc::clone(sealed),
@@ -78,6 +90,14 @@ fn answer(gate: &Correspondence, event: &Event) {
         });
         if let Err(error) = told {
             warn!(%error, "a buyer is not told");
+        }
+        if let (Some(subscriber), Some(view)) = (subscriber, self.view.get()) {
+            let mut awaited = self.awaited.0.lock();
+            let keys = awaited.entry(*subscriber).or_default();
+            if !keys.contains(key_id) {
+                keys.push(*key_id);
+            }
+            view.expect(*subscriber);
         }
     }
 }
@@ -101,12 +121,11 @@ pub(super) async fn open_secrets(
 
 /// Tells buyers things until it is stopped.
 pub(super) struct Buyers {
-    tasks: [JoinHandle<()>; 2],
+    tasks: [JoinHandle<()>; 4],
 }
 
 /// What it takes to tell buyers anything.
 pub(super) struct Telling<'a> {
-    pub(super) config: &'a Config,
     pub(super) options: &'a PgConnectOptions,
     pub(super) store: SecretStore,
     pub(super) keyring: Keyring,
@@ -123,7 +142,6 @@ impl Buyers {
         gate: &Gate,
     ) -> anyhow::Result<Self> {
         let Telling {
-            config,
             options,
             store,
             keyring,
@@ -132,28 +150,39 @@ impl Buyers {
             clock,
         } = telling;
         info!(identity = %keyring.identity(), "announcements are signed with this identity");
-        if config.ledger.is_some() {
-            show_announcements(&keyring, &writer.handle).await?;
-        }
         let correspondence = gate.correspondence();
         let (keys, entropy) = (keyring.clone(), Mutex::new(Entropy::system()));
         correspondence.serve_keys(move |now| keys.make_key(entropy.lock().bytes(), now));
         // What is recorded from here on is told at once, and what was recorded before is read.
+        let arrivals = view.arrivals();
+        drop(post.view.set(view.clone()));
         drop(post.gate.set(correspondence.clone()));
-        tell_again(options, &correspondence, clock.now()).await?;
+        tell_again(options, &post, clock.now()).await?;
         if let Some(chain) = &writer.chain {
             post.chain.lock().get_or_insert(chain.clone());
         }
         let announcing = Announcing {
             log: writer.head_key.clone(),
-            post,
+            post: post.clone(),
             keyring: keyring.clone(),
             announcer: gate.announcer(),
             view,
             clock: clock.clone(),
         };
+        let claims = correspondence.serve_requests(&[CLAIMS]);
+        let desk = ClaimDesk {
+            keyring: keyring.clone(),
+            writer: writer.handle.clone(),
+            clock: clock.clone(),
+        };
         let tasks = [
             tokio::spawn(announcing.run()),
+            tokio::spawn(desk.run(claims)),
+            tokio::spawn(forget_picked_up(
+                arrivals,
+                post.awaited.clone(),
+                correspondence.clone(),
+            )),
             tokio::spawn(rotate(store, keyring, correspondence, clock)),
         ];
         Ok(Self { tasks })
@@ -164,45 +193,57 @@ impl Buyers {
     }
 }
 
-/// Everybody may read the announcements of a log that sells, until the operator takes that back:
-/// the rule's identity follows from the engine's, and an identity is used once.
-async fn show_announcements(keyring: &Keyring, writer: &WriterHandle) -> anyhow::Result<()> {
-    let mut hash = Sha256::new_with_prefix(b"tanglegate announcements rule");
-    hash.update(keyring.identity().as_bytes());
-    let hash: [u8; 32] = hash.finalize().into();
-    let mut id = [0; 16];
-    id.copy_from_slice(&hash[..16]);
-    let rule = Rule {
-        id: RuleId(id),
-        audience: Audience::Everyone,
-        filter: TopicFilter::parse("$SYS/access/+").expect("a valid filter"),
-        access: Access::Read,
-    };
-    match writer
-        .submit(Origin::Engine, None, Command::GiveRule(rule))
-        .await
-    {
-        Ok(_)
-        | Err(SubmitError::Rejected(Rejection::RuleExists(_) | Rejection::RuleRepeated(_))) => {
-            Ok(())
+/// Whoever logs in has his answer: it need not be told any more.
+async fn forget_picked_up(
+    mut arrivals: mpsc::UnboundedReceiver<SubscriberId>,
+    awaited: Awaited,
+    gate: Correspondence,
+) {
+    while let Some(subscriber) = arrivals.recv().await {
+        let keys = awaited.0.lock().remove(&subscriber);
+        keys.iter().flatten().for_each(|it| gate.forget(it));
+    }
+}
+
+/// Takes claims, one after another: each costs a signature check and a key agreement.
+struct ClaimDesk {
+    keyring: Keyring,
+    writer: WriterHandle,
+    clock: Clock,
+}
+
+impl ClaimDesk {
+    async fn run(self, mut claims: mpsc::Receiver<Request>) {
+        while let Some(claim) = claims.recv().await {
+            let outcome = self.take(&claim.payload).await;
+            drop(claim.reply.send(&claim_answer(outcome)));
         }
-        Err(error) => Err(error).context("the right to read announcements cannot be given"),
+    }
+
+    async fn take(&self, claim: &[u8]) -> Result<(), String> {
+        let now = self.clock.now();
+        let opened = self.keyring.open_claim(claim, now, &mut Entropy::system());
+        let (command, reply) = opened.map_err(|it| it.to_string())?;
+        let submitted = self
+            .writer
+            .enqueue(Origin::Buyer, None, command, Some(reply))
+            .await;
+        let answer = submitted.map_err(|it| it.to_string())?.await;
+        let answer = answer.map_err(|_| SubmitError::Stopped.to_string())?;
+        answer.map(|_| ()).map_err(|it| it.to_string())
     }
 }
 
 /// Gives the gate what is still to be told.
-async fn tell_again(
-    options: &PgConnectOptions,
-    gate: &Correspondence,
-    now: Timestamp,
-) -> anyhow::Result<()> {
+async fn tell_again(options: &PgConnectOptions, post: &Post, now: Timestamp) -> anyhow::Result<()> {
     let mut log = EventLog::open_to_read(options).await?;
     let since = Timestamp(now.0.saturating_sub(TOLD_FOR));
     let answers = log.answers_since(since).await;
     log.close().await;
     let vault = Vault::default();
+    let gate = post.gate.get().expect("the gate is there");
     for told in answers? {
-        answer(gate, &told.decode(&vault)?);
+        post.answer(gate, &told.decode(&vault)?);
     }
     Ok(())
 }

@@ -103,7 +103,6 @@ impl Engine {
             "the event log is replayed and verified"
         );
         let telling = Telling {
-            config,
             options,
             store,
             keyring,

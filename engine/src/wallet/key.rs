@@ -141,15 +141,23 @@ impl Key {
 
     /// Signs a transaction in the way that the ledger checks.
     pub(super) fn sign(&self, transaction: &Transaction) -> UserSignature {
-        let signature = self.0.sign(&transaction.signing_digest());
+        let signature = self.sign_digest(&transaction.signing_digest());
         UserSignature::Simple(SimpleSignature::Ed25519 {
-            signature: Ed25519Signature::new(signature.to_bytes()),
+            signature: Ed25519Signature::new(signature),
             public_key: self.public_key(),
         })
     }
 
+    pub(super) fn sign_digest(&self, digest: &[u8; 32]) -> [u8; 64] {
+        self.0.sign(digest).to_bytes()
+    }
+
     fn public_key(&self) -> Ed25519PublicKey {
-        Ed25519PublicKey::new(self.0.verifying_key().to_bytes())
+        Ed25519PublicKey::new(self.verifying_bytes())
+    }
+
+    pub(super) fn verifying_bytes(&self) -> [u8; 32] {
+        self.0.verifying_key().to_bytes()
     }
 
     fn export(&self) -> Zeroizing<String> {

@@ -6,8 +6,10 @@
 
 mod key;
 mod payment;
+mod personal;
 mod purse;
 
 pub use key::{Key, KeyError};
 pub use payment::{PaymentError, SignedPayment};
+pub use personal::{PERSONAL_SIGNATURE, ProofError, signer_of_personal};
 pub use purse::{Progress, Receipt, Wallet, WalletError, WalletSettings};

@@ -7,8 +7,8 @@ use crate::projections::Changes;
 use std::collections::HashMap;
 use std::ops::Range;
 use tanglegate_core::{
-    Change, Event, IdempotencyKey, MemoReading, Position, Recorded, State, Stream, Timestamp,
-    decide,
+    Change, Command, Event, IdempotencyKey, MemoReading, Position, Recorded, State, Stream,
+    Timestamp, decide,
 };
 use tanglegate_crypto::Frontier;
 
@@ -108,11 +108,16 @@ impl Batch {
         if let Some(first) = submission.key.and_then(|it| self.keys.get(&it)) {
             return Ok(Outcome::Same(*first));
         }
+        let claimed = match &submission.command {
+            Command::ClaimPayment { payment, .. } => mind.state.waiting(payment),
+            _ => None,
+        };
+        let claimed = claimed.map(|it| (it.seller, it.amount));
         let mut events = decide(mind.state, self.recorded_at, submission.command.clone())?;
         let first = self.events.len();
         if let Some(reply) = submission.reply.as_ref().filter(|_| !events.is_empty()) {
             let position = mind.state.position().next();
-            let told = reply.announce(&events, position, self.recorded_at, mind.entropy);
+            let told = reply.announce(&events, claimed, position, self.recorded_at, mind.entropy);
             events.extend(told);
         }
         for event in events {

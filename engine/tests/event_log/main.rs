@@ -2,6 +2,7 @@
 
 mod answers;
 mod append_only;
+mod buying;
 mod erasure;
 mod faults;
 mod market;
