@@ -79,6 +79,21 @@ impl ReplyKey {
         identity: &Identity,
         key_id: KeyId,
     ) -> Result<Receipt, AnswerError> {
+        let signed = self.unseal(answer, identity, key_id)?;
+        Ok(identity.hear(&signed)?)
+    }
+
+    /// What is sealed in an answer: the receipt under its signature, for [`Identity::hear`] and to
+    /// be kept, because it proves to others what the engine promised.
+    ///
+    /// # Errors
+    /// See [`AnswerError`]; the receipt is not looked at.
+    pub fn unseal(
+        &self,
+        answer: &[u8],
+        identity: &Identity,
+        key_id: KeyId,
+    ) -> Result<Zeroizing<Vec<u8>>, AnswerError> {
         let length = || AnswerError::Length(answer.len());
         let (suite, rest) = answer.split_first().ok_or_else(length)?;
         let (enc, rest) = rest.split_first_chunk::<ENC>().ok_or_else(length)?;
@@ -95,7 +110,7 @@ impl ReplyKey {
         suite::open(&private, enc, &info, key_id.as_bytes(), &mut plain, tag)
             .ok_or(AnswerError::DoesNotOpen)?;
         let signed = unpadded(&plain).ok_or(AnswerError::Padding)?;
-        Ok(identity.hear(signed)?)
+        Ok(Zeroizing::new(signed.to_vec()))
     }
 }
 

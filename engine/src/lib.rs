@@ -5,6 +5,7 @@
 
 pub mod audit;
 pub mod bench;
+pub mod buy;
 pub mod buyers;
 pub mod cli;
 pub mod config;

@@ -3,6 +3,7 @@
 mod access;
 mod audit;
 mod bench;
+mod buy;
 mod demo;
 mod devnet;
 mod lease;
@@ -72,6 +73,10 @@ enum Command {
     Demo(demo::Demo),
     /// Run a development ledger that wallets cannot tell from an IOTA node
     Devnet(devnet::Devnet),
+    /// Buy access as a stranger: order sealed, pay, and get a login that nobody else learns
+    Buy(buy::Buy),
+    /// Show what a gate sells to strangers
+    Offers(buy::Offers),
     /// Pay for an offer from a key file
     Pay(pay::Pay),
     /// Keep a key file: make one, show its address and balance, ask a faucet
@@ -148,6 +153,8 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Serve => serve::run(common).await?,
         Command::Demo(demo) => return demo.run().await,
         Command::Devnet(devnet) => devnet.run().await?,
+        Command::Buy(buy) => return Ok(buy.run().await),
+        Command::Offers(offers) => offers.run().await?,
         Command::Pay(pay) => pay.run().await?,
         Command::Wallet(wallet) => wallet.run().await?,
         Command::Offer(offer) => offer.run(common).await?,

@@ -71,17 +71,23 @@ fn open(key: &Path, node: &str, settings: WalletSettings) -> anyhow::Result<wall
     Ok(wallet::Wallet::new(Key::load(key)?, node, settings))
 }
 
+/// The only payer from this key file, as long as the value lives. Two payments at once from one
+/// key would spend the same coin: they could be one and the same transaction, and both would
+/// report success.
+pub(super) fn alone(key: &Path) -> anyhow::Result<std::fs::File> {
+    let file = std::fs::File::open(key)
+        .with_context(|| format!("cannot open the key file {}", key.display()))?;
+    file.lock().context("the key file cannot be locked")?;
+    Ok(file)
+}
+
 impl Pay {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         anyhow::ensure!(
             self.amount > Nanos::ZERO,
             "an amount of 0 buys nothing and costs gas: name one, e.g. 0.5IOTA"
         );
-        // Two payments at once from one key would spend the same coin: they could be one and
-        // the same transaction, and both would report success.
-        let key = std::fs::File::open(&self.key)
-            .with_context(|| format!("cannot open the key file {}", self.key.display()))?;
-        key.lock().context("the key file cannot be locked")?;
+        let _alone = alone(&self.key)?;
         let settings = WalletSettings {
             deadline: self.deadline,
             ..WalletSettings::default()

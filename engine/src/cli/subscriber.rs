@@ -115,7 +115,7 @@ fn tell(answer: &PasswordAnswer) {
 
 /// The first line of a file or of standard input: a password never stands among the arguments,
 /// which everybody on the machine can read.
-fn read_password(path: &Path) -> anyhow::Result<Secret> {
+pub(super) fn read_password(path: &Path) -> anyhow::Result<Secret> {
     let mut text = zeroize::Zeroizing::new(String::new());
     if path == Path::new("-") {
         std::io::stdin()

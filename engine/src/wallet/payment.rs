@@ -6,6 +6,7 @@ use iota_sdk_types::{
     Argument, Command, GasPayment, Input, ObjectReference, ProgrammableTransaction, Transaction,
     TransactionExpiration, TransactionKind, TransactionV1, TypeTag,
 };
+use serde::{Deserialize, Serialize};
 use tanglegate_core::{Address, Nanos};
 
 use super::key::Key;
@@ -58,7 +59,8 @@ pub(super) struct Order<'a> {
 }
 
 /// A signed payment. Sending it any number of times pays once.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct SignedPayment {
     /// The transaction's digest in base58, as nodes and explorers show it.
     pub digest: String,

@@ -239,6 +239,18 @@ impl Wallet {
         Ok(receipt)
     }
 
+    /// Whether the ledger has executed this payment, as far as the node knows.
+    ///
+    /// # Errors
+    /// Where the node gives no usable answer.
+    pub async fn knows(&self, payment: &SignedPayment) -> Result<bool, WalletError> {
+        match self.look(payment).await {
+            Ok(_) => Ok(true),
+            Err(NodeError::Rpc { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     async fn gas_price(&self) -> Result<u64, WalletError> {
         let method = "iotax_getReferenceGasPrice";
         let price: String = self.node.call(method, json!([])).await?;

@@ -14,6 +14,7 @@ mod shop;
 mod access_why;
 mod anchored;
 mod audit;
+mod buying;
 mod configuration;
 mod control_door;
 mod database_away;

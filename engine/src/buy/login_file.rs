@@ -1,0 +1,124 @@
+//! What was bought, for its owner: the login and the receipt that proves it, and beside them the
+//! options with which Mosquitto's clients log in, so that no password stands among arguments.
+
+use super::line::Gate;
+use super::private_file::{self, PrivateFileError};
+use crate::control::Secret;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+use zeroize::Zeroizing;
+
+/// A login file that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum LoginFileError {
+    /// It cannot be read or written.
+    #[error(transparent)]
+    File(#[from] PrivateFileError),
+    /// Something else stands where it should be written.
+    #[error("{} holds something else: name another file with --out", .0.display())]
+    Occupied(PathBuf),
+}
+
+/// The content of a login file. Instants are milliseconds since 1970, amounts NANOS.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LoginFile {
+    /// The gate that it was bought at.
+    pub gate: String,
+    /// Who sold it, in hexadecimal.
+    pub identity: String,
+    /// The offer.
+    pub offer: String,
+    /// The login.
+    pub username: String,
+    /// Its password, where it is known.
+    pub password: Option<Secret>,
+    /// Which topics.
+    pub filter: Option<String>,
+    /// `read`, `write` or `readwrite`.
+    pub access: Option<String>,
+    /// When the right begins.
+    pub from: Option<u64>,
+    /// Its exclusive end.
+    pub until: Option<u64>,
+    /// `time-bought`, `on-account` or `refused`.
+    pub outcome: String,
+    /// Why it was refused.
+    pub reason: Option<String>,
+    /// Digest of the paying transaction, in base58.
+    pub digest: String,
+    /// What was paid.
+    pub amount: u64,
+    /// What is on the login's account now.
+    pub credit: u64,
+    /// The receipt under the seller's signature, in hexadecimal: `signature ‖ body`
+    /// (`docs/PROTOCOL.md` §6). It holds the password where the seller made it.
+    pub receipt: Secret,
+}
+
+impl LoginFile {
+    /// Refuses a place where something else than a file for this login stands.
+    ///
+    /// # Errors
+    /// When it does, or cannot be read.
+    pub(super) fn may_stand(
+        path: &Path,
+        identity: &str,
+        username: &str,
+    ) -> Result<(), LoginFileError> {
+        let Some(bytes) = private_file::read(path)? else {
+            return Ok(());
+        };
+        match serde_json::from_slice::<Self>(&bytes) {
+            Ok(there) if there.identity == identity && there.username == username => Ok(()),
+            _ => Err(LoginFileError::Occupied(path.to_owned())),
+        }
+    }
+
+    /// Writes the file, and the options of Mosquitto's clients beside it where there is a
+    /// password.
+    ///
+    /// # Errors
+    /// When one of them cannot be written.
+    pub(super) fn save(&self, path: &Path) -> Result<(), LoginFileError> {
+        let text = serde_json::to_vec_pretty(self).expect("texts and numbers can be written");
+        private_file::write(path, &Zeroizing::new(text))?;
+        if let Some(password) = &self.password {
+            let folder = Self::options(path);
+            private_file::folder(&folder)?;
+            let (name, password) = (&self.username, password.expose());
+            let lines = Zeroizing::new(format!("-u {name}\n-P {password}\n"));
+            for client in ["mosquitto_sub", "mosquitto_pub"] {
+                private_file::write(&folder.join(client), lines.as_bytes())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The folder with the options of Mosquitto's clients, which look for it by
+    /// `XDG_CONFIG_HOME` (mosquitto_sub(1), "Files").
+    #[must_use]
+    pub fn options(path: &Path) -> PathBuf {
+        let mut folder = path.as_os_str().to_owned();
+        folder.push(".mosquitto");
+        PathBuf::from(folder)
+    }
+
+    /// The Mosquitto client that uses the login, and its arguments, none of which is secret.
+    #[must_use]
+    pub fn client(&self, gate: &Gate) -> Vec<String> {
+        let program = match self.access.as_deref() {
+            Some("write") => "mosquitto_pub",
+            _ => "mosquitto_sub",
+        };
+        let topic = self.filter.as_deref().unwrap_or("#");
+        let port = gate.port.to_string();
+        let mut words = vec![
+            program, "-V", "5", "-h", &gate.host, "-p", &port, "-t", topic,
+        ];
+        if program == "mosquitto_pub" {
+            words.push("-l");
+        }
+        words.into_iter().map(str::to_owned).collect()
+    }
+}
