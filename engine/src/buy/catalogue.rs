@@ -30,9 +30,9 @@ pub enum CatalogueError {
     )]
     OtherIdentity {
         /// Whom the gate shows.
-        shown: Identity,
+        shown: Box<Identity>,
         /// Who was expected.
-        expected: Identity,
+        expected: Box<Identity>,
     },
     /// Older offers than were seen before.
     #[error(
@@ -72,7 +72,7 @@ impl Catalogue {
         let (identity, body) =
             IdentityBody::introduced(&introduction).map_err(unbelieved(IDENTITY))?;
         if let Some(expected) = expected.filter(|it| *it != identity) {
-            let shown = identity;
+            let (shown, expected) = (Box::new(identity), Box::new(expected));
             return Err(CatalogueError::OtherIdentity { shown, expected });
         }
         let offers = line.ask(OFFERS).await?;

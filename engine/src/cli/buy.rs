@@ -108,23 +108,19 @@ pub(super) struct Offers {
 impl Buy {
     /// What came of it is told by the exit code too, so that scripts can ask.
     pub(super) async fn run(self) -> ExitCode {
-        match self.buy().await {
-            Ok(Outcome::TimeBought) => ExitCode::SUCCESS,
-            Ok(Outcome::OnAccount | Outcome::Refused) => ExitCode::from(1),
-            Err(error) => {
-                complain(&error);
-                ExitCode::from(2)
-            }
-        }
+        self.buy().await.unwrap_or_else(|error| {
+            complain(&error);
+            ExitCode::from(2)
+        })
     }
 
-    async fn buy(self) -> anyhow::Result<Outcome> {
-        let _alone = alone(&self.wallet)?;
+    async fn buy(self) -> anyhow::Result<ExitCode> {
+        let lock = alone(&self.wallet)?;
         let mut buyer = self.buyer()?;
         if self.give_up {
             buyer.book.give_up()?;
             println!("nothing is begun any more");
-            return Ok(Outcome::TimeBought);
+            return Ok(ExitCode::SUCCESS);
         }
         let quiet = self.json;
         let mut tell = |step: Step| {
@@ -141,12 +137,15 @@ impl Buy {
             }
         };
         self.show(&bought)?;
-        if self.run && bought.outcome == Outcome::TimeBought {
+        if bought.outcome != Outcome::TimeBought {
+            return Ok(ExitCode::from(1));
+        }
+        if self.run {
             // The next program must not hold the wallet's lock.
-            drop(_alone);
+            drop(lock);
             return Err(self.go_on(&bought));
         }
-        Ok(bought.outcome)
+        Ok(ExitCode::SUCCESS)
     }
 
     fn buyer(&self) -> anyhow::Result<Buyer> {
@@ -349,7 +348,7 @@ fn say(step: &Step) {
         Step::Paying(Progress::Retrying { reason }) => println!("retrying {reason}"),
         Step::Paying(Progress::Executed) => println!("executed, waiting for its checkpoint"),
         Step::Paying(Progress::Final { checkpoint }) => {
-            println!("final    in checkpoint {checkpoint}")
+            println!("final    in checkpoint {checkpoint}");
         }
         Step::Paid { .. } => println!("waiting  for the seller's answer"),
         Step::Waiting { reason } => println!("retrying {reason}"),

@@ -74,7 +74,7 @@ enum Command {
     /// Run a development ledger that wallets cannot tell from an IOTA node
     Devnet(devnet::Devnet),
     /// Buy access as a stranger: order sealed, pay, and get a login that nobody else learns
-    Buy(buy::Buy),
+    Buy(Box<buy::Buy>),
     /// Show what a gate sells to strangers
     Offers(buy::Offers),
     /// Pay for an offer from a key file
