@@ -170,6 +170,19 @@ async fn what_is_not_recorded_is_handed_over_again() {
 }
 
 #[tokio::test]
+async fn a_checkpoint_has_the_time_of_the_payments_in_it() {
+    let devnet = Devnet::start(quick()).await.unwrap();
+    grant(&devnet, 500).await;
+    devnet.checkpoint().await.unwrap();
+    let payment = take(&mut follower(&devnet)).await.remove(0);
+    let time = node(&devnet).checkpoint_time(payment.checkpoint).await;
+    assert_eq!(time.unwrap(), payment.confirmed_at);
+    let unknown = node(&devnet).checkpoint_time(4_711).await;
+    let why = unknown.unwrap_err().to_string();
+    assert!(why.contains("4711"), "{why}");
+}
+
+#[tokio::test]
 async fn executed_is_not_final() {
     let devnet = Devnet::start(quick()).await.unwrap();
     devnet.faults(|faults| faults.hold_checkpoints = true);

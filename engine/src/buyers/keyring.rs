@@ -67,6 +67,14 @@ impl Keyring {
         self.0.secrets.read().clone()
     }
 
+    /// True when a secret serves no longer that could be destroyed.
+    #[must_use]
+    pub fn has_expired(&self, now: Timestamp) -> bool {
+        let secrets = self.0.secrets.read();
+        let newest = secrets.len() - 1;
+        secrets[..newest].iter().any(|it| it.valid_until <= now)
+    }
+
     /// A key for one client, from the newest secret.
     ///
     /// # Panics

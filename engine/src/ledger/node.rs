@@ -9,6 +9,7 @@ use reqwest::{Client, StatusCode, Url, redirect};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use tanglegate_core::Timestamp;
 
 /// What an answer of a node may cost.
 #[derive(Clone, Copy, Debug)]
@@ -256,6 +257,25 @@ impl Node {
         number
             .parse()
             .map_err(|_| self.nonsense(method, format!("{:?} as number", shorten(&number, 40))))
+    }
+
+    /// When a checkpoint was made, by the ledger's clock.
+    ///
+    /// # Errors
+    /// See [`NodeError`]; also when the node has forgotten the checkpoint.
+    pub async fn checkpoint_time(&self, number: u64) -> Result<Timestamp, NodeError> {
+        #[derive(serde::Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Checkpoint {
+            timestamp_ms: String,
+        }
+        let method = "iota_getCheckpoint";
+        let found: Checkpoint = self.call(method, json!([number.to_string()])).await?;
+        let millis = found.timestamp_ms.parse().map(Timestamp);
+        millis.map_err(|_| {
+            let text = shorten(&found.timestamp_ms, 40);
+            self.nonsense(method, format!("{text:?} as milliseconds"))
+        })
     }
 
     /// An error about an answer of this node to `method`.

@@ -3,6 +3,7 @@
 
 use crate::buyers::{Keyring, Lifetimes, MasterKeySource, SecretStore, claim_answer, code};
 use crate::event_log::{Entropy, EventLog, Origin, Vault};
+use crate::ledger::{FollowStatus, Node};
 use crate::writer::{Started, SubmitError, WriterHandle};
 use anyhow::Context;
 use parking_lot::Mutex;
@@ -102,52 +103,47 @@ impl Post {
     }
 }
 
-/// The engine's secrets, made at the first start.
-pub(super) async fn open_secrets(
-    options: &PgConnectOptions,
-    data_dir: &Path,
-    clock: &Clock,
-) -> anyhow::Result<(SecretStore, Keyring)> {
-    let mut entropy = Entropy::system();
-    let fresh = Zeroizing::new(entropy.bytes());
-    let master = MasterKeySource::of(data_dir).load(&fresh)?;
-    let store = SecretStore::new(options, master, Lifetimes::default());
-    let keyring = store
-        .open(&mut entropy, clock.now())
-        .await
-        .context("the engine's secrets cannot be had")?;
-    Ok((store, keyring))
-}
-
 /// Tells buyers things until it is stopped.
 pub(super) struct Buyers {
-    tasks: [JoinHandle<()>; 4],
+    tasks: Vec<JoinHandle<()>>,
 }
 
 /// What it takes to tell buyers anything.
 pub(super) struct Telling<'a> {
     pub(super) options: &'a PgConnectOptions,
-    pub(super) store: SecretStore,
-    pub(super) keyring: Keyring,
+    pub(super) data_dir: &'a Path,
     pub(super) post: Post,
     pub(super) view: AccessView,
     pub(super) clock: Clock,
+}
+
+impl Telling<'_> {
+    /// The engine's secrets, made at the first start.
+    pub(super) async fn open_secrets(&self) -> anyhow::Result<(SecretStore, Keyring)> {
+        let mut entropy = Entropy::system();
+        let fresh = Zeroizing::new(entropy.bytes());
+        let master = MasterKeySource::of(self.data_dir).load(&fresh)?;
+        let store = SecretStore::new(self.options, master, Lifetimes::default());
+        let keyring = store.open(&mut entropy, self.clock.now()).await;
+        let keyring = keyring.context("the engine's secrets cannot be had")?;
+        Ok((store, keyring))
+    }
 }
 
 impl Buyers {
     /// Announces, serves keys, and tells again what was not picked up before the last stop.
     pub(super) async fn start(
         telling: Telling<'_>,
+        keyring: Keyring,
         writer: &Started,
         gate: &Gate,
     ) -> anyhow::Result<Self> {
         let Telling {
             options,
-            store,
-            keyring,
             post,
             view,
             clock,
+            ..
         } = telling;
         info!(identity = %keyring.identity(), "announcements are signed with this identity");
         let correspondence = gate.correspondence();
@@ -175,7 +171,7 @@ impl Buyers {
             writer: writer.handle.clone(),
             clock: clock.clone(),
         };
-        let tasks = [
+        let tasks = vec![
             tokio::spawn(announcing.run()),
             tokio::spawn(desk.run(claims)),
             tokio::spawn(forget_picked_up(
@@ -183,9 +179,14 @@ impl Buyers {
                 post.awaited.clone(),
                 correspondence.clone(),
             )),
-            tokio::spawn(rotate(store, keyring, correspondence, clock)),
         ];
         Ok(Self { tasks })
+    }
+
+    /// Replaces the sealing secret when its time is over, and destroys those that nothing can be
+    /// waiting for, from now on.
+    pub(super) fn look_after(&mut self, secrets: Secrets) {
+        self.tasks.push(tokio::spawn(secrets.look_after()));
     }
 
     pub(super) fn stop(self) {
@@ -317,18 +318,55 @@ fn line(offer: Offer) -> OfferLine {
     }
 }
 
-/// Replaces the sealing secret when its time is over.
-async fn rotate(store: SecretStore, keyring: Keyring, gate: Correspondence, clock: Clock) {
-    let mut entropy = Entropy::system();
-    loop {
-        tokio::time::sleep(LOOK).await;
-        match store.rotate(&keyring, &mut entropy, clock.now()).await {
-            Ok(true) => {
-                info!("keys for buyers are made from a new secret");
-                gate.replace_keys();
+/// The sealing secrets while the engine runs.
+pub(super) struct Secrets {
+    pub(super) store: SecretStore,
+    pub(super) keyring: Keyring,
+    pub(super) gate: Correspondence,
+    pub(super) clock: Clock,
+    /// The ledger and how far it is recorded; without one nobody pays.
+    pub(super) ledger: Option<(Node, watch::Receiver<FollowStatus>)>,
+}
+
+impl Secrets {
+    async fn look_after(self) {
+        let mut entropy = Entropy::system();
+        loop {
+            if let Err(error) = self.look(&mut entropy).await {
+                warn!(%error, "the sealing secrets could not be looked after");
             }
-            Ok(false) => {}
-            Err(error) => warn!(%error, "the sealing secrets could not be looked at"),
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    async fn look(&self, entropy: &mut Entropy) -> anyhow::Result<()> {
+        let now = self.clock.now();
+        if self.store.rotate(&self.keyring, entropy, now).await? {
+            info!("keys for buyers are made from a new secret");
+            self.gate.replace_keys();
+        }
+        if self.keyring.has_expired(now) {
+            let settled = self.settled(now).await?;
+            let destroyed = self.store.destroy(&self.keyring, settled).await?;
+            if destroyed > 0 {
+                info!(
+                    destroyed,
+                    "what was sealed to old secrets can never be opened again"
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Every payment that the ledger confirmed before this instant, by its own clock, is recorded.
+    async fn settled(&self, now: Timestamp) -> anyhow::Result<Timestamp> {
+        let Some((node, status)) = &self.ledger else {
+            return Ok(now);
+        };
+        let watermark = status.borrow().watermark;
+        match watermark.checked_sub(1) {
+            Some(scanned) => Ok(node.checkpoint_time(scanned).await?),
+            None => Ok(Timestamp(0)),
         }
     }
 }

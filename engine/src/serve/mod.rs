@@ -17,7 +17,7 @@ use crate::metrics::{MetricsServer, Sources};
 use crate::snapshot::Taker;
 use crate::writer::{self, News, Settings, Started};
 use anyhow::Context;
-use buyers::{Buyers, Post, Telling};
+use buyers::{Buyers, Post, Secrets, Telling};
 use following::Following;
 use heads::Signing;
 use std::net::SocketAddr;
@@ -71,7 +71,6 @@ impl Engine {
         let options = database.options();
         event_log::migrate(options).await?;
         let (view, clock) = (AccessView::new(), Clock::wall());
-        let (store, keyring) = buyers::open_secrets(options, data_dir, &clock).await?;
         let post = Post::default();
         let (installed, told, delivered) = (view.clone(), view.clone(), post.clone());
         let settings = Settings {
@@ -104,13 +103,12 @@ impl Engine {
         );
         let telling = Telling {
             options,
-            store,
-            keyring,
+            data_dir,
             post,
             view,
             clock,
         };
-        match Self::open_doors(config, data_dir, database, &writer, telling).await {
+        match Self::open_doors(config, database, &writer, telling).await {
             Ok(doors) => Ok((writer, doors)),
             Err(error) => {
                 writer.stop().await;
@@ -121,13 +119,17 @@ impl Engine {
 
     async fn open_doors(
         config: &Config,
-        data_dir: &Path,
         database: &Database,
         writer: &Started,
         telling: Telling<'_>,
     ) -> anyhow::Result<Doors> {
-        let (view, clock) = (telling.view.clone(), telling.clock.clone());
-        let keyring = telling.keyring.clone();
+        let (view, clock, data_dir) = (
+            telling.view.clone(),
+            telling.clock.clone(),
+            telling.data_dir,
+        );
+        // Behind the writer: who may not write this log is told that, and not about its secrets.
+        let (store, keyring) = telling.open_secrets().await?;
         let node = match &config.ledger {
             Some(ledger) => Some((Node::new(&ledger.node_url, NodeLimits::default())?, ledger)),
             None => None,
@@ -139,10 +141,18 @@ impl Engine {
         let options = database.options();
         let signing = Signing::start(config, data_dir, options, writer, &clock, announcer).await?;
         let heads = signing.as_ref().map(Signing::heads);
-        let buyers = Buyers::start(telling, writer, &gate).await?;
+        let asked = node.as_ref().map(|(node, _)| node.clone());
+        let mut buyers = Buyers::start(telling, keyring.clone(), writer, &gate).await?;
         let following =
             node.map(|(node, ledger)| Following::start(node, ledger, writer, keyring.clone()));
         let ledger = following.as_ref().map(|it| it.status.clone());
+        buyers.look_after(Secrets {
+            store,
+            keyring,
+            gate: gate.correspondence(),
+            clock: clock.clone(),
+            ledger: asked.zip(ledger.clone()),
+        });
         let sources = Sources::new(
             gate.statistics_reader(),
             view.clone(),
