@@ -236,12 +236,15 @@ impl Changes {
         changes.into_iter().for_each(|it| self.add(it));
     }
 
-    /// Payments of before, whatever became of them.
-    pub(crate) fn add_payments(&mut self, rows: Vec<PaymentRow>) {
-        let (mut applied, others): (Vec<_>, Vec<_>) = rows.into_iter().partition(is_applied);
-        self.applied.append(&mut applied);
-        let others = others.into_iter().map(|it| (it.payment, it));
-        self.new_payments.extend(others);
+    /// Payments of before: those that wait, and those that were applied.
+    pub(crate) fn add_payments(&mut self, waiting: Vec<PaymentRow>, applied: Vec<PaymentRow>) {
+        let waiting = waiting.into_iter().map(|it| (it.payment, it));
+        self.new_payments.extend(waiting);
+        if self.applied.is_empty() {
+            self.applied = applied;
+        } else {
+            self.applied.extend(applied);
+        }
     }
 
     /// Takes out the payments that were applied: nothing changes them any more.

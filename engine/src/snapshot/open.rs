@@ -191,14 +191,16 @@ fn checked<'a>(bytes: &'a [u8], hash: &Hash) -> Result<&'a [u8], Fault> {
     }
 }
 
-fn restored(rows: Vec<Change>, mut payments: Vec<PaymentRow>) -> Changes {
+/// What the rows say, and payments that were applied.
+fn restored(rows: Vec<Change>, applied: Vec<PaymentRow>) -> Changes {
     let mut changes = Changes::default();
+    let mut waiting = Vec::new();
     for row in rows {
         match row {
-            Change::Payment(row) => payments.push(row),
+            Change::Payment(row) => waiting.push(row),
             row => changes.add(row),
         }
     }
-    changes.add_payments(payments);
+    changes.add_payments(waiting, applied);
     changes
 }
