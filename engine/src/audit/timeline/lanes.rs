@@ -63,6 +63,8 @@ pub(super) struct Lanes {
     pub(super) suspended: Vec<(Timestamp, Timestamp, u64)>,
     pub(super) passwords: Vec<Point>,
     pub(super) payments: Vec<Point>,
+    /// What he was told about them, sealed.
+    pub(super) announced: Vec<Point>,
     pub(super) paid: u128,
     pub(super) rights: Vec<Lane>,
 }
@@ -117,6 +119,13 @@ impl Sorting {
             | Event::LeaseRevoked { .. }
             | Event::RuleGiven { .. }
             | Event::RuleRemoved { .. } => self.right(told),
+            Event::AnswerAnnounced { .. } => self.lanes.announced.push(Point {
+                at,
+                event: position,
+                label: String::new(),
+                title: describe(&told.event),
+                well: true,
+            }),
             _ => self.payment(told),
         }
     }

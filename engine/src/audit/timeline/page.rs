@@ -8,7 +8,7 @@ use tanglegate_core::Nanos;
 const STYLE: &str = include_str!("page.css");
 
 /// What the colours and shapes mean.
-const KEY: [(&str, &str); 9] = [
+const KEY: [(&str, &str); 10] = [
     (
         "<circle class=\"paid\" cx=\"13\" cy=\"7\" r=\"5\"/>",
         "payment, booked",
@@ -16,6 +16,10 @@ const KEY: [(&str, &str); 9] = [
     (
         "<circle class=\"waits\" cx=\"13\" cy=\"7\" r=\"5\"/>",
         "payment that waits",
+    ),
+    (
+        "<path class=\"announced\" d=\"M7 3h12v8h-12zl6 5l6-5\"/>",
+        "told, sealed to the buyer",
     ),
     (
         "<rect class=\"lease\" width=\"26\" height=\"14\" rx=\"2\"/>",

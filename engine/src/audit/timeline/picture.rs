@@ -58,6 +58,7 @@ impl<'a> Picture<'a> {
     fn draw(&mut self, lanes: &Lanes) {
         self.login(lanes);
         self.payments(&lanes.payments);
+        self.announced(&lanes.announced);
         for lane in &lanes.rights {
             self.right(lane, lanes);
         }
@@ -253,6 +254,27 @@ impl<'a> Picture<'a> {
             let circle = format!("<circle class=\"{class}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"5\"/>");
             let label = if labelled { point.label.as_str() } else { "" };
             self.mark(point, &circle, label, (x + 9.0, y + 4.0));
+        }
+    }
+
+    /// What the buyer was told; nothing where nobody was told anything.
+    fn announced(&mut self, announced: &[Point]) {
+        if announced.is_empty() {
+            return;
+        }
+        let title = "Announcements, sealed to the buyer";
+        let top = self.lane("Announcements", "", title, LANE);
+        for point in announced
+            .iter()
+            .filter(|it| self.of.from <= it.at && it.at <= self.of.to)
+        {
+            let (x, y) = (self.x(point.at), top + LANE / 2.0);
+            let envelope = format!(
+                "<path class=\"announced\" d=\"M{:.1} {:.1}h12v8h-12zl6 5l6-5\"/>",
+                x - 6.0,
+                y - 4.0
+            );
+            self.mark(point, &envelope, "", (x, y));
         }
     }
 

@@ -300,3 +300,25 @@ fn a_thousand_filters_and_payments_leave_a_page_that_can_be_read() {
     let page = story("ana", events, 1_000).page();
     assert!(page.contains("880 more filters are not drawn"));
 }
+
+#[test]
+fn what_the_buyer_was_told_is_drawn_where_there_is_any() {
+    let mut events = eventful();
+    let without = story("ana", eventful(), 55).page();
+    assert!(!without.contains(">Announcements<"));
+    let told = Event::AnswerAnnounced {
+        payment: payment(2),
+        subscriber: Some(ANA),
+        key_id: [5; 16],
+        sealed: [6; 561].into(),
+        until: at(900),
+    };
+    events.insert(7, (15, told));
+    let page = story("ana", events, 55).page();
+    assert!(page.contains(">Announcements<") && page.contains("class=\"announced\""));
+    let mark = format!(
+        "href=\"#e8\"><title>{}\nthe buyer is told, in 561 sealed bytes",
+        at(15)
+    );
+    assert!(page.contains(&mark));
+}
