@@ -118,7 +118,7 @@ fn record(shop: &Shop, paid: &Paid) -> Value {
     })
 }
 
-fn reason<'a>(payment: &'a Value) -> &'a str {
+fn reason(payment: &Value) -> &str {
     payment["reason"].as_str().unwrap_or("none")
 }
 
