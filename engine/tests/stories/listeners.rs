@@ -10,7 +10,7 @@ use crate::process::eventually;
 use crate::shop::{Shop, path};
 
 /// A certificate for this machine that vouches for itself, and its key, in PEM files.
-fn certify(folder: &Path, name: &str) {
+pub(crate) fn certify(folder: &Path, name: &str) {
     let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
     fs::write(folder.join(format!("{name}.pem")), made.cert.pem()).unwrap();
     fs::write(
@@ -28,7 +28,7 @@ fn install(folder: &Path, name: &str) {
 }
 
 /// The ports of all listeners.
-fn ports(shop: &Shop) -> Vec<u16> {
+pub(crate) fn ports(shop: &Shop) -> Vec<u16> {
     let status = shop.status();
     let listeners = status["listeners"].as_array().unwrap().iter();
     listeners

@@ -7,6 +7,8 @@ mod bench;
 mod client;
 #[path = "../npm/mod.rs"]
 mod npm;
+#[path = "../pip/mod.rs"]
+mod pip;
 mod process;
 mod raw;
 mod shop;
@@ -15,11 +17,10 @@ mod access_why;
 mod anchored;
 mod audit;
 mod buying;
-mod buying_hostile;
-mod buying_interrupted;
 mod configuration;
 mod control_door;
 mod database_away;
+mod example_buyers;
 mod gate_refusals;
 mod kept_sessions;
 mod killed_again_and_again;
