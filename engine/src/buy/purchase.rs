@@ -122,6 +122,7 @@ impl Buyer {
         line.subscribe(CREDENTIAL).await?;
         let told_at = now();
         let key = catalogue.key(&mut line).await?;
+        terms.sold_at(key.issued_at)?;
         line.subscribe(&by_key(&key)).await?;
         let bond = Bond {
             identity,
@@ -213,6 +214,10 @@ impl Buyer {
             Ok(()) = stopped => return Err(BuyError::Stopped),
             outcome = submitted => outcome,
         };
+        // Stopped at the very last step.
+        if stop.is_none() {
+            return Err(BuyError::Stopped);
+        }
         match outcome {
             Ok(receipt) => {
                 self.book.paid(receipt.checkpoint, receipt.gas)?;

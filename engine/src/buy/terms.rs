@@ -72,6 +72,12 @@ pub enum TermsError {
         /// The least.
         least: Nanos,
     },
+    /// The sale is over, by the seller's clock.
+    #[error("the offer {offer} is no longer sold")]
+    Ended {
+        /// The offer.
+        offer: String,
+    },
     /// More than there is.
     #[error("so much time of {offer} costs more than 64 bits of NANOS can say")]
     Absurd {
@@ -128,6 +134,20 @@ impl Terms {
             cost,
             time_ms,
         })
+    }
+
+    /// Refuses an offer whose sale is over at `now`, in milliseconds since 1970 by the seller's
+    /// clock.
+    ///
+    /// # Errors
+    /// When it is.
+    pub fn sold_at(&self, now: u64) -> Result<(), TermsError> {
+        match self.offer.valid_until.is_some_and(|end| end <= now) {
+            true => Err(TermsError::Ended {
+                offer: self.offer.name.clone(),
+            }),
+            false => Ok(()),
+        }
     }
 
     /// Refuses what is beyond the caps. `spent` was spent before.
@@ -211,6 +231,15 @@ mod tests {
         let other = Terms::of(&offers(), "plug-day", Price::Amount(Nanos::IOTA));
         let error = other.expect_err("it is not there").to_string();
         assert!(error.contains("plug-hour"), "{error}");
+    }
+
+    #[test]
+    fn a_sale_ends_before_its_end() {
+        let mut terms = terms(Price::Amount(Nanos::IOTA)).expect("it can be bought");
+        assert_eq!(terms.sold_at(u64::MAX), Ok(()));
+        terms.offer.valid_until = Some(5);
+        assert_eq!(terms.sold_at(4), Ok(()));
+        assert!(matches!(terms.sold_at(5), Err(TermsError::Ended { .. })));
     }
 
     #[test]

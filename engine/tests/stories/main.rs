@@ -17,6 +17,8 @@ mod access_why;
 mod anchored;
 mod audit;
 mod buying;
+mod buying_hostile;
+mod buying_interrupted;
 mod configuration;
 mod control_door;
 mod database_away;

@@ -17,7 +17,7 @@ const PASSWORDS: [&str; 3] = [
 ];
 
 /// How many columns of events hold these bytes.
-async fn in_events(url: &str, text: &str) -> i64 {
+pub(crate) async fn in_events(url: &str, text: &str) -> i64 {
     let mut connection = PgConnection::connect(url).await.unwrap();
     let columns = "body || meta || convert_to(stream || kind, 'UTF8') || \
                    coalesce(idempotency_key, '')";
@@ -27,7 +27,7 @@ async fn in_events(url: &str, text: &str) -> i64 {
 }
 
 /// Files below the shop's folder that hold this text.
-fn files_with(shop: &Shop, text: &str) -> String {
+pub(crate) fn files_with(shop: &Shop, text: &str) -> String {
     let search = Command::new("grep")
         .args(["-rlaF", "--", text])
         .arg(shop.folder.path())
