@@ -5,7 +5,8 @@ use super::explain::{Link, link};
 use super::history::{Entry, decoded};
 use crate::event_log::EventLogError;
 use serde::Serialize;
-use tanglegate_core::{Digest, Event, Position};
+use std::collections::{BTreeMap, BTreeSet};
+use tanglegate_core::{Digest, Event, PaymentId, Position, Stream};
 
 /// What became of a payment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -28,19 +29,28 @@ pub async fn life_of(archive: &mut Archive, digest: Digest) -> Result<Vec<Life>,
     let up_to = archive.last().await?;
     let streams = format!("payment/{digest}:");
     let rows = archive.log.events_of_all(&streams, up_to).await?;
-    let mut lives: Vec<Life> = Vec::new();
+    let mut payments: BTreeMap<String, BTreeSet<u64>> = BTreeMap::new();
+    let mut order: Vec<PaymentId> = Vec::new();
     for entry in decoded(rows)? {
-        let Event::PaymentConfirmed { confirmation } = &entry.event else {
-            continue;
-        };
-        let caused = archive
-            .log
-            .events_caused_by(Position(entry.row.position))
-            .await?;
-        let chain = decoded(caused)?;
+        // What one command led to belongs together; a claim is another command.
+        let first = entry.row.causation.unwrap_or(entry.row.position);
+        let stream = entry.row.stream.clone();
+        payments.entry(stream).or_default().insert(first);
+        if let Event::PaymentConfirmed { confirmation } = &entry.event {
+            order.push(confirmation.payment);
+        }
+    }
+    let mut lives: Vec<Life> = Vec::with_capacity(order.len());
+    for payment in order {
+        let commands = payments.remove(&Stream::Payment(payment).to_string());
+        let mut chain = Vec::new();
+        for first in commands.unwrap_or_default() {
+            let caused = archive.log.events_caused_by(Position(first)).await?;
+            chain.extend(decoded(caused)?);
+        }
         let (booked, fate) = fate(&chain);
         lives.push(Life {
-            payment: confirmation.payment.to_string(),
+            payment: payment.to_string(),
             booked,
             fate,
             chain: chain.iter().map(link).collect(),

@@ -303,6 +303,16 @@ impl Book {
         })
     }
 
+    /// A claim bought this login. A purchase that is under way goes on.
+    pub(super) fn keep(&mut self, identity: &Identity, login: Login) -> Result<(), BookError> {
+        let identity = identity.to_string();
+        self.change(|kept| {
+            let logins = &mut kept.engines.entry(identity).or_default().logins;
+            logins.retain(|it| it.username != login.username);
+            logins.push(login);
+        })
+    }
+
     fn engine(&self, identity: &Identity) -> Option<&Engine> {
         self.kept.engines.get(&identity.to_string())
     }

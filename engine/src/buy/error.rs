@@ -8,6 +8,7 @@ use super::step::Stopped;
 use super::terms::TermsError;
 use crate::ledger::NodeError;
 use crate::wallet::WalletError;
+use std::path::PathBuf;
 use tanglegate_crypto::SealingError;
 
 /// Why a purchase did not come to its end.
@@ -95,6 +96,23 @@ pub enum BuyError {
         digest: String,
         /// What is different.
         field: &'static str,
+    },
+    /// The engine does not accept a claim.
+    #[error("the claim is refused: {reason}")]
+    ClaimRefused {
+        /// Its words.
+        reason: String,
+    },
+    /// Nothing was heard of a claim.
+    #[error(
+        "no answer to the claim came within {seconds} s. It may have been accepted: then the login in \
+         {path} works; if not, claim again"
+    )]
+    ClaimUnanswered {
+        /// The login file.
+        path: PathBuf,
+        /// How long we waited.
+        seconds: u64,
     },
     /// No randomness.
     #[error("no randomness for a key: {0}")]

@@ -2,7 +2,7 @@
 //! comes is signed.
 
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{Packet, SubAck, SubscribeReasonCode};
+use rumqttc::v5::mqttbytes::v5::{Packet, PubAckReason, SubAck, SubscribeReasonCode};
 use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions};
 use std::collections::VecDeque;
 use std::fmt;
@@ -76,6 +76,14 @@ pub enum LineError {
         /// The topic.
         topic: String,
         /// Its words.
+        reason: String,
+    },
+    /// The engine does not take a request.
+    #[error("the engine takes nothing on {topic} now: {reason}; try again later")]
+    NotTaken {
+        /// The topic.
+        topic: String,
+        /// The gate's words.
         reason: String,
     },
     /// Nothing came.
@@ -170,6 +178,29 @@ impl Line {
             topic: topic.to_owned(),
         };
         timeout(PATIENCE, answer).await.map_err(silent)?
+    }
+
+    /// Publishes a request for the engine, and waits until the gate has it.
+    ///
+    /// # Errors
+    /// When it is refused or the connection is lost.
+    pub(super) async fn publish(&mut self, topic: &str, payload: Vec<u8>) -> Result<(), LineError> {
+        let sent = self.client.publish(topic, QoS::AtLeastOnce, false, payload);
+        sent.await.map_err(|error| self.lost(error))?;
+        loop {
+            match self.packet().await? {
+                Packet::PubAck(answer) if answer.reason == PubAckReason::Success => return Ok(()),
+                Packet::PubAck(answer) => {
+                    let told = answer.properties.and_then(|it| it.reason_string);
+                    return Err(LineError::NotTaken {
+                        topic: topic.to_owned(),
+                        reason: told.unwrap_or_else(|| format!("{:?}", answer.reason)),
+                    });
+                }
+                Packet::Publish(it) => self.messages.push_back(message(&it.topic, &it.payload)),
+                _ => {}
+            }
+        }
     }
 
     /// The next message, however long it takes.

@@ -95,6 +95,15 @@ impl LoginFile {
         Ok(())
     }
 
+    /// Takes the file and the options beside it away.
+    ///
+    /// # Errors
+    /// When that cannot be done.
+    pub(super) fn remove(path: &Path) -> Result<(), LoginFileError> {
+        private_file::remove(&Self::options(path))?;
+        Ok(private_file::remove(path)?)
+    }
+
     /// The folder with the options of Mosquitto's clients, which look for it by
     /// `XDG_CONFIG_HOME` (mosquitto_sub(1), "Files").
     #[must_use]

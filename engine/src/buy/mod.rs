@@ -14,6 +14,7 @@
 
 mod book;
 mod catalogue;
+mod claim;
 mod error;
 mod line;
 mod login_file;
@@ -24,6 +25,7 @@ mod terms;
 
 pub use book::{Book, BookError};
 pub use catalogue::{Catalogue, CatalogueError};
+pub use claim::{Claimant, Demand};
 pub use error::BuyError;
 pub use line::{Gate, Line, LineError};
 pub use login_file::{LoginFile, LoginFileError};

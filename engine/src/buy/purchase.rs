@@ -11,7 +11,7 @@ use super::terms::{Price, Terms};
 use crate::control::Secret;
 use crate::ledger::Node;
 use crate::wallet::{Wallet, WalletError};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tanglegate_broker::login::{Cost, make_verifier};
 use tanglegate_core::{Address, Nanos, Username};
@@ -368,21 +368,25 @@ impl Buyer {
         })
     }
 
-    /// The usual place of a login file: no two names share one.
     fn beside(&self, name: &str) -> PathBuf {
-        let mut path = self.beside.as_os_str().to_owned();
-        path.push(".");
-        for byte in name.bytes() {
-            match byte {
-                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => {
-                    path.push(char::from(byte).to_string());
-                }
-                _ => path.push(format!("%{byte:02x}")),
-            }
-        }
-        path.push(".json");
-        PathBuf::from(path)
+        beside(&self.beside, name)
     }
+}
+
+/// The usual place of a login file: no two names share one.
+pub(super) fn beside(book: &Path, name: &str) -> PathBuf {
+    let mut path = book.as_os_str().to_owned();
+    path.push(".");
+    for byte in name.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => {
+                path.push(char::from(byte).to_string());
+            }
+            _ => path.push(format!("%{byte:02x}")),
+        }
+    }
+    path.push(".json");
+    PathBuf::from(path)
 }
 
 /// What a receipt says otherwise than the order that was paid.
@@ -400,7 +404,7 @@ fn differs(receipt: &Receipt, pending: &Pending, bond: &Bond) -> Option<&'static
 }
 
 /// The wish for a password that the seller never sees.
-fn hashed(password: &str) -> Result<PasswordWish, BuyError> {
+pub(super) fn hashed(password: &str) -> Result<PasswordWish, BuyError> {
     let mut salt = [0; 16];
     getrandom::fill(&mut salt).map_err(BuyError::Random)?;
     let verifier = make_verifier(password.as_bytes(), salt, Cost::OWASP)
@@ -409,11 +413,11 @@ fn hashed(password: &str) -> Result<PasswordWish, BuyError> {
     Ok(PasswordWish::Verifier { salt, tag })
 }
 
-fn by_key(key: &KeyBody) -> String {
+pub(super) fn by_key(key: &KeyBody) -> String {
     format!("$SYS/access/keys/{}/credential", key.key_id)
 }
 
-fn random() -> Result<Zeroizing<[u8; 32]>, BuyError> {
+pub(super) fn random() -> Result<Zeroizing<[u8; 32]>, BuyError> {
     let mut bytes = Zeroizing::new([0; 32]);
     getrandom::fill(bytes.as_mut_slice()).map_err(BuyError::Random)?;
     Ok(bytes)
@@ -425,7 +429,7 @@ fn now() -> u64 {
     since.map_or(0, |it| u64::try_from(it.as_millis()).unwrap_or(u64::MAX))
 }
 
-fn access(code: u8) -> &'static str {
+pub(super) fn access(code: u8) -> &'static str {
     match code {
         1 => "read",
         2 => "write",
@@ -433,7 +437,7 @@ fn access(code: u8) -> &'static str {
     }
 }
 
-fn word(outcome: Outcome) -> &'static str {
+pub(super) fn word(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::TimeBought => "time-bought",
         Outcome::OnAccount => "on-account",

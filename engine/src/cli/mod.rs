@@ -4,6 +4,7 @@ mod access;
 mod audit;
 mod bench;
 mod buy;
+mod claim;
 mod demo;
 mod devnet;
 mod lease;
@@ -77,6 +78,8 @@ enum Command {
     Buy(Box<buy::Buy>),
     /// Show what a gate sells to strangers
     Offers(buy::Offers),
+    /// Say what a payment of yours is for that bought nothing yet
+    Claim(Box<claim::Claim>),
     /// Pay for an offer from a key file
     Pay(pay::Pay),
     /// Keep a key file: make one, show its address and balance, ask a faucet
@@ -154,6 +157,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Demo(demo) => return demo.run().await,
         Command::Devnet(devnet) => devnet.run().await?,
         Command::Buy(buy) => return Ok(buy.run().await),
+        Command::Claim(claim) => claim.run().await?,
         Command::Offers(offers) => offers.run().await?,
         Command::Pay(pay) => pay.run().await?,
         Command::Wallet(wallet) => wallet.run().await?,

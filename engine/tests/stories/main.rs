@@ -19,6 +19,7 @@ mod audit;
 mod buying;
 mod buying_hostile;
 mod buying_interrupted;
+mod claiming;
 mod configuration;
 mod control_door;
 mod database_away;

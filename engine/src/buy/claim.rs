@@ -1,0 +1,204 @@
+//! Claiming a payment that waits: the payer says what it is for, and proves that he paid it
+//! (`docs/PROTOCOL.md` §5.1).
+
+use super::book::{Book, Login};
+use super::catalogue::Catalogue;
+use super::error::BuyError;
+use super::line::{Gate, Line};
+use super::login_file::LoginFile;
+use super::purchase::{access, beside, by_key, hashed, random, word};
+use crate::buyers::{Claim, read_claim_answer};
+use crate::control::Secret;
+use crate::wallet::Key;
+use std::path::PathBuf;
+use std::time::Duration;
+use tanglegate_core::{PaymentId, Username};
+use tanglegate_crypto::{Identity, Order, Outcome, PasswordWish, Receipt, ReplyKey, SealedMemo};
+use tokio::time::timeout;
+
+const CLAIMS: &str = "$SYS/access/claims";
+const CLAIM: &str = "$SYS/access/me/claim";
+const CREDENTIAL: &str = "$SYS/access/me/credential";
+
+/// What somebody wants for a payment of his.
+#[derive(Debug, Clone)]
+pub struct Demand {
+    /// The payment.
+    pub payment: PaymentId,
+    /// The offer.
+    pub offer: String,
+    /// The login.
+    pub username: Username,
+    /// Its password; without one a login that was bought here keeps its own, and any other gets a
+    /// random one, which the seller never sees.
+    pub password: Option<Secret>,
+    /// Who must be selling.
+    pub identity: Option<Identity>,
+    /// Where the login is written; without a place beside the book.
+    pub out: Option<PathBuf>,
+}
+
+/// Whoever claims.
+#[derive(Debug)]
+pub struct Claimant {
+    /// The gate.
+    pub gate: Gate,
+    /// The key that paid.
+    pub key: Key,
+    /// What was bought before.
+    pub book: Book,
+    /// The name of the book's file, beside which logins are written.
+    pub beside: PathBuf,
+    /// How long the answer is awaited.
+    pub patience: Duration,
+}
+
+impl Claimant {
+    /// Claims. The login file is written before anything is asked, so that its password is not
+    /// lost whatever happens; it is taken away when the claim is refused.
+    ///
+    /// # Errors
+    /// See [`BuyError`]. A claim that was accepted is not accepted again: the login file that was
+    /// written has the login then.
+    pub async fn claim(&mut self, demand: &Demand) -> Result<(LoginFile, PathBuf), BuyError> {
+        let mut line = Line::connect(&self.gate).await?;
+        let catalogue = self.catalogue(&mut line, demand.identity).await?;
+        let identity = catalogue.identity;
+        let username = demand.username.as_str();
+        let (password, wish) = self.password(demand, &identity)?;
+        let path = demand.out.clone();
+        let path = path.unwrap_or_else(|| beside(&self.beside, username));
+        LoginFile::may_stand(&path, &identity.to_string(), username)?;
+        let mut login = self.asked(demand, &identity, password);
+
+        for topic in [CREDENTIAL, CLAIM] {
+            line.subscribe(topic).await?;
+        }
+        let key = catalogue.key(&mut line).await?;
+        line.subscribe(&by_key(&key)).await?;
+        let reply_key = ReplyKey::from_bytes(*random()?);
+        let order = Order {
+            offer: demand.offer.clone(),
+            username: username.to_owned(),
+            password: wish,
+            reply_key: reply_key.public(),
+        };
+        let payer = self.key.address().0;
+        let memo = SealedMemo::seal(&*random()?, &key, &identity, &payer, &order)?;
+        let message = Claim::message(&identity, demand.payment, memo.as_bytes());
+        let proof = self.key.sign_personal(message.as_bytes());
+        let claim = Claim::new(demand.payment, memo.as_bytes(), &proof);
+
+        let known = path.exists();
+        if !known {
+            login.save(&path)?;
+        }
+        line.publish(CLAIMS, claim.to_bytes()).await?;
+        let hear = async {
+            let mut accepted = false;
+            loop {
+                let message = line.next().await?;
+                if message.topic == CLAIM && !accepted {
+                    let said = read_claim_answer(&message.payload);
+                    said.unwrap_or_else(|| Err("it cannot be read".to_owned()))
+                        .map_err(|reason| BuyError::ClaimRefused { reason })?;
+                    accepted = true;
+                } else if message.topic.ends_with("/credential")
+                    && let Ok(signed) = reply_key.unseal(&message.payload, &identity, key.key_id)
+                    && let Ok(receipt) = identity.hear::<Receipt>(&signed)
+                    && receipt.digest == demand.payment.digest.0
+                {
+                    return Ok((receipt, signed));
+                }
+            }
+        };
+        let heard = timeout(self.patience, hear).await;
+        let heard = heard.unwrap_or_else(|_| {
+            Err(BuyError::ClaimUnanswered {
+                path: path.clone(),
+                seconds: self.patience.as_secs(),
+            })
+        });
+        let (receipt, signed) = match heard {
+            Err(refused @ BuyError::ClaimRefused { .. }) => {
+                if !known {
+                    LoginFile::remove(&path)?;
+                }
+                return Err(refused);
+            }
+            heard => heard?,
+        };
+        fill(&mut login, &receipt, &signed);
+        login.save(&path)?;
+        if receipt.outcome != Outcome::Refused {
+            let bought = Login {
+                username: login.username.clone(),
+                password: login.password.clone(),
+            };
+            self.book.keep(&identity, bought)?;
+        }
+        Ok((login, path))
+    }
+
+    async fn catalogue(
+        &mut self,
+        line: &mut Line,
+        named: Option<Identity>,
+    ) -> Result<Catalogue, BuyError> {
+        let gate = self.gate.to_string();
+        let expected = named.or(self.book.trusted(&gate)?);
+        let catalogue = Catalogue::read(line, expected).await?;
+        catalogue.not_before(self.book.newest_offers(&catalogue.identity))?;
+        self.book
+            .trust(&gate, &catalogue.identity, catalogue.issued_at)?;
+        Ok(catalogue)
+    }
+
+    fn password(
+        &self,
+        demand: &Demand,
+        identity: &Identity,
+    ) -> Result<(Option<Secret>, PasswordWish), BuyError> {
+        if let Some(chosen) = &demand.password {
+            return Ok((Some(chosen.clone()), hashed(chosen.expose())?));
+        }
+        let owned = self.book.login(identity, Some(demand.username.as_str()));
+        if let Some(owned) = owned {
+            return Ok((owned.password.clone(), PasswordWish::Keep));
+        }
+        let fresh = Secret::new(hex::encode(&random()?[..16]));
+        let wish = hashed(fresh.expose())?;
+        Ok((Some(fresh), wish))
+    }
+
+    /// What is known before the answer.
+    fn asked(&self, demand: &Demand, identity: &Identity, password: Option<Secret>) -> LoginFile {
+        LoginFile {
+            gate: self.gate.to_string(),
+            identity: identity.to_string(),
+            offer: demand.offer.clone(),
+            username: demand.username.as_str().to_owned(),
+            password,
+            filter: None,
+            access: None,
+            from: None,
+            until: None,
+            outcome: "claimed".to_owned(),
+            reason: None,
+            digest: demand.payment.digest.to_string(),
+            amount: 0,
+            credit: 0,
+            receipt: Secret::new(String::new()),
+        }
+    }
+}
+
+fn fill(login: &mut LoginFile, receipt: &Receipt, signed: &[u8]) {
+    login.filter.clone_from(&receipt.filter);
+    login.access = receipt.access.map(|it| access(it).to_owned());
+    (login.from, login.until) = (receipt.from, receipt.until);
+    word(receipt.outcome).clone_into(&mut login.outcome);
+    login.reason.clone_from(&receipt.reason);
+    (login.amount, login.credit) = (receipt.amount, receipt.credit);
+    login.receipt = Secret::new(hex::encode(signed));
+}

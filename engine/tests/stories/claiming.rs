@@ -1,0 +1,109 @@
+//! "I paid and got nothing": the payer says what it was for, and proves that he paid.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+use tanglegate::wallet::Key;
+
+use crate::client::{Heart, Reader};
+use crate::shop::{SECOND, Said, Shop, path};
+
+fn claim(shop: &Shop, wallet: &Path, digest: &str, more: &[&str]) -> Said {
+    let broker = format!("127.0.0.1:{}", shop.port());
+    let words = [
+        "claim",
+        digest,
+        "--broker",
+        &broker,
+        "--wallet",
+        path(wallet),
+    ];
+    shop.run(&[&words[..], more].concat())
+}
+
+#[test]
+fn who_proves_that_he_paid_gets_his_time_and_nobody_else_does() {
+    let shop = Shop::bare();
+    let plug = shop.open_for_business();
+    let [payer, thief] = ["payer.key", "thief.key"].map(|it| shop.folder.path().join(it));
+    for wallet in [&payer, &thief] {
+        shop.say(&["wallet", "new", path(wallet)]);
+    }
+    shop.fund(Key::load(&payer).unwrap().address());
+    let (seller, node) = (shop.seller.to_string(), shop.devnet.url());
+    let amount = format!("{}NANOS", 600 * SECOND);
+    shop.say(&[
+        "pay",
+        "--key",
+        path(&payer),
+        "--node",
+        &node,
+        "--to",
+        &seller,
+        "--amount",
+        &amount,
+        "--offer",
+        "plug-day",
+        "--username",
+        "zoe",
+    ]);
+    let payment = &shop.recorded(1)[0];
+    assert_eq!(payment["reason"], "unknown-offer", "{payment}");
+    let digest = payment["digest"].as_str().unwrap();
+
+    let wanted = ["--offer", "plug-hour", "--username", "zoe", "--json"];
+    let stolen = claim(&shop, &thief, digest, &wanted);
+    assert_eq!(stolen.code, Some(1), "{stolen:?}");
+    assert!(
+        stolen.err.contains("made by another address"),
+        "{}",
+        stolen.err
+    );
+    let beside = fs::read_dir(shop.folder.path()).unwrap();
+    let left = beside.map(|it| it.unwrap().file_name().into_string().unwrap());
+    let left: Vec<String> = left.filter(|it| it.contains("zoe")).collect();
+    assert!(
+        left.is_empty(),
+        "a login that does not exist was left: {left:?}"
+    );
+
+    let wrong = claim(
+        &shop,
+        &payer,
+        digest,
+        &["--offer", "plug-day", "--username", "zoe"],
+    );
+    assert!(wrong.err.contains("does not exist"), "{}", wrong.err);
+    let claimed = claim(&shop, &payer, digest, &wanted);
+    assert!(claimed.success, "{}{}", claimed.out, claimed.err);
+    let claimed: Value = serde_json::from_str(&claimed.out).unwrap();
+    assert_eq!(claimed["amount"], 600 * SECOND);
+    let file = claimed["login_file"].as_str().unwrap();
+    let login: Value = serde_json::from_slice(&fs::read(file).unwrap()).unwrap();
+    let password = login["password"].as_str().unwrap();
+
+    let port = shop.port();
+    let _heart = Heart::start(port, "5", Some(("plug", &plug)), "sensor/live");
+    let reader = Reader::start(port, "5", Some(("zoe", password)), &["sensor/live"]);
+    reader.goes_on("sensor/live", 5);
+
+    let again = claim(
+        &shop,
+        &payer,
+        digest,
+        &["--offer", "plug-hour", "--username", "zoe"],
+    );
+    assert!(
+        again.err.contains("does not wait to be claimed"),
+        "{}",
+        again.err
+    );
+    let kept: Value = serde_json::from_slice(&fs::read(file).unwrap()).unwrap();
+    assert_eq!(
+        kept["password"], login["password"],
+        "what works is not taken away"
+    );
+    let life = shop.run(&["audit", "payment", digest]);
+    assert!(life.out.contains("[buyer]") && life.success, "{}", life.out);
+}
