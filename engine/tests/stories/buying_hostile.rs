@@ -249,13 +249,14 @@ fn a_payment_after_its_key_has_expired_is_refused_and_says_so_to_the_buyer() {
     let url = shop.database_url();
     shop.block_on(async {
         let mut database = PgConnection::connect(&url).await.unwrap();
-        let past = "update vault.engine_secret set offered_until = now() - interval '2 hours', \
-                    valid_until = now() - interval '1 hour' where name like 'sealing/%'";
-        sqlx::query(past).execute(&mut database).await.unwrap();
+        let over = "update vault.engine_secret set offered_until = now(), \
+                    valid_until = now() where name like 'sealing/%'";
+        sqlx::query(over).execute(&mut database).await.unwrap();
     });
+    // The secret is destroyed once the ledger is recorded beyond its end, so nothing is before.
     assert_eq!(shop.stop(), Some(0));
-    shop.start();
     let paid = sealed.pay(&shop, &wallet);
+    shop.start();
     assert_eq!(reason(&record(&shop, &paid)), "key-expired");
     let receipt = sealed.answer(&shop);
     assert_eq!(receipt.outcome, Outcome::Refused);
