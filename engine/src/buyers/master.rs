@@ -95,6 +95,79 @@ impl MasterKeySource {
     }
 }
 
+impl MasterKeySource {
+    /// The key that is about to take the place of the one in the data folder, if a change is
+    /// under way.
+    ///
+    /// # Errors
+    /// As for [`MasterKeySource::load`].
+    pub fn load_next(&self) -> Result<Option<MasterKey>, MasterKeyError> {
+        let Self::Own(path) = self else {
+            return Ok(None);
+        };
+        let path = next(path);
+        match read(&path) {
+            Ok(text) => {
+                is_private(&path)?;
+                let place = path.display().to_string();
+                let key = MasterKey::from_text(&text);
+                key.map(Some)
+                    .map_err(|source| MasterKeyError::Content { place, source })
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(file(&path, source)),
+        }
+    }
+
+    /// Keeps the key that is about to take the place of the one in the data folder. False where
+    /// the key comes from elsewhere.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn keep_next(&self, key: &MasterKey) -> Result<bool, MasterKeyError> {
+        let Self::Own(path) = self else {
+            return Ok(false);
+        };
+        let path = next(path);
+        write(&path, key.to_text().as_bytes()).map_err(|source| file(&path, source))?;
+        Ok(true)
+    }
+
+    /// Forgets a change that came to nothing.
+    ///
+    /// # Errors
+    /// When the file cannot be removed.
+    pub fn drop_next(&self) -> Result<(), MasterKeyError> {
+        let Self::Own(path) = self else {
+            return Ok(());
+        };
+        let path = next(path);
+        match std::fs::remove_file(&path) {
+            Err(source) if source.kind() != ErrorKind::NotFound => Err(file(&path, source)),
+            _ => Ok(()),
+        }
+    }
+
+    /// The next key takes the place of the one in the data folder, which is gone from here.
+    ///
+    /// # Errors
+    /// When the files cannot be renamed.
+    pub fn take_over(&self) -> Result<(), MasterKeyError> {
+        let Self::Own(path) = self else {
+            return Ok(());
+        };
+        let renamed = std::fs::rename(next(path), path).and_then(|()| {
+            let folder = path.parent().unwrap_or(Path::new("."));
+            File::open(folder)?.sync_all()
+        });
+        renamed.map_err(|source| file(path, source))
+    }
+}
+
+fn next(path: &Path) -> PathBuf {
+    path.with_extension("key.next")
+}
+
 fn file(path: &Path, source: std::io::Error) -> MasterKeyError {
     MasterKeyError::File {
         path: path.to_owned(),

@@ -152,6 +152,42 @@ impl SecretStore {
         Ok(destroyed)
     }
 
+    /// Wraps every secret under another master key, all in one transaction. Tells how many. No
+    /// engine may be running: it would go on writing under the old key.
+    ///
+    /// # Errors
+    /// As for [`SecretStore::open`]; then all of them are as they were.
+    pub async fn rewrap(
+        &self,
+        new: &MasterKey,
+        entropy: &mut Entropy,
+    ) -> Result<usize, SecretsError> {
+        let mut transaction = self.pool.begin().await?;
+        let query = "delete from vault.engine_secret \
+             returning name, wrapped, extract(epoch from offered_until)::float8, \
+             extract(epoch from valid_until)::float8";
+        let rows = sqlx::query(query).fetch_all(&mut *transaction).await?;
+        for row in &rows {
+            let (name, wrapped): (String, Vec<u8>) = (row.try_get(0)?, row.try_get(1)?);
+            let secret = self.unwrap(&name, &wrapped)?;
+            let again = new.wrap(entropy.bytes(), &name, &*secret);
+            // The instants go back as they came.
+            let insert = "insert into vault.engine_secret \
+                 (name, wrapped, offered_until, valid_until) \
+                 select $1, $2, to_timestamp($3), to_timestamp($4)";
+            let (offered, valid) = (seconds(row, 2)?, seconds(row, 3)?);
+            sqlx::query(insert)
+                .bind(&name)
+                .bind(&again)
+                .bind(offered)
+                .bind(valid)
+                .execute(&mut *transaction)
+                .await?;
+        }
+        transaction.commit().await?;
+        Ok(rows.len())
+    }
+
     async fn identity(&self, entropy: &mut Entropy) -> Result<IdentityKey, SecretsError> {
         let seed: Zeroizing<[u8; 32]> = Zeroizing::new(entropy.bytes());
         let wrapped = self.master.wrap(entropy.bytes(), IDENTITY, &*seed);
@@ -230,6 +266,10 @@ impl SecretStore {
             .map_err(|_| SecretsError::Length(name.to_owned()))?;
         Ok(Zeroizing::new(secret))
     }
+}
+
+fn seconds(row: &sqlx::postgres::PgRow, column: usize) -> Result<Option<f64>, sqlx::Error> {
+    row.try_get(column)
 }
 
 fn name(id: [u8; 4]) -> String {

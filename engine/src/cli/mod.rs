@@ -9,6 +9,7 @@ mod demo;
 mod devnet;
 mod lease;
 mod log;
+mod master_key;
 mod offer;
 mod pay;
 mod plug;
@@ -108,6 +109,9 @@ enum Command {
     /// Ask the log: why, what, how much, at any past moment; and check it
     #[command(subcommand)]
     Audit(audit::Audit),
+    /// The key that the engine's secrets are wrapped under
+    #[command(subcommand)]
+    MasterKey(master_key::MasterKeyCommand),
     /// How the running engine is, as JSON
     Status,
     /// Print the annotated example configuration
@@ -169,6 +173,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Access(access) => return Ok(access.run(common).await),
         Command::Plug(plug) => plug.run().await?,
         Command::Log(log) => log.run(common).await?,
+        Command::MasterKey(command) => command.run(common).await?,
         Command::Status => {
             let status: serde_json::Value = common.control()?.get(&["v1", "status"]).await?;
             println!("{}", serde_json::to_string_pretty(&status)?);

@@ -1,7 +1,9 @@
 //! What the engine tells buyers while it runs: who it is, what it sells, a key for each, and what
 //! became of their payments.
 
-use crate::buyers::{Keyring, Lifetimes, MasterKeySource, SecretStore, claim_answer, code};
+use crate::buyers::{
+    Keyring, Lifetimes, MasterKeySource, SecretStore, SecretsError, claim_answer, code,
+};
 use crate::event_log::{Entropy, EventLog, Origin, Vault};
 use crate::ledger::{FollowStatus, Node};
 use crate::writer::{Started, SubmitError, WriterHandle};
@@ -16,7 +18,7 @@ use tanglegate_broker::{
     AccessView, Announcer, Clock, Correspondence, Gate, Request, RequestTopic, SealedAnswer,
 };
 use tanglegate_core::{ChainId, Event, Offer, Recorded, SubscriberId, Timestamp, VerifierKey};
-use tanglegate_crypto::{IdentityBody, OfferLine, OffersBody};
+use tanglegate_crypto::{IdentityBody, MasterError, OfferLine, OffersBody};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
@@ -122,11 +124,23 @@ impl Telling<'_> {
     pub(super) async fn open_secrets(&self) -> anyhow::Result<(SecretStore, Keyring)> {
         let mut entropy = Entropy::system();
         let fresh = Zeroizing::new(entropy.bytes());
-        let master = MasterKeySource::of(self.data_dir).load(&fresh)?;
-        let store = SecretStore::new(self.options, master, Lifetimes::default());
-        let keyring = store.open(&mut entropy, self.clock.now()).await;
-        let keyring = keyring.context("the engine's secrets cannot be had")?;
-        Ok((store, keyring))
+        let (source, now) = (MasterKeySource::of(self.data_dir), self.clock.now());
+        let store = SecretStore::new(self.options, source.load(&fresh)?, Lifetimes::default());
+        let failed = match store.open(&mut entropy, now).await {
+            Ok(keyring) => return Ok((store, keyring)),
+            Err(failed) => failed,
+        };
+        // A change of keys that was cut off behind its commit is brought to its end.
+        if let (SecretsError::Master(MasterError::OtherKey { .. }), Some(next)) =
+            (&failed, source.load_next()?)
+        {
+            let store = SecretStore::new(self.options, next, Lifetimes::default());
+            if let Ok(keyring) = store.open(&mut entropy, now).await {
+                source.take_over()?;
+                return Ok((store, keyring));
+            }
+        }
+        Err(failed).context("the engine's secrets cannot be had")
     }
 }
 

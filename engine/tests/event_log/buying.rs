@@ -340,3 +340,29 @@ async fn another_master_key_opens_nothing() {
     assert!(why.contains("is wrapped under master key"), "{why}");
     counter.writer.stop().await;
 }
+
+#[tokio::test]
+async fn a_new_master_key_opens_what_the_old_one_did_and_the_old_one_no_more() {
+    let counter = Counter::new().await;
+    let before = counter.keyring.make_key([1; 12], now());
+    let source = MasterKeySource::of(counter.folder.path());
+    let new = tanglegate_crypto::MasterKey::from_bytes([7; 32]);
+    assert!(source.keep_next(&new).expect("kept"));
+    let rewrapped = counter.store.rewrap(&new, &mut Entropy::system()).await;
+    assert_eq!(
+        rewrapped.expect("wrapped"),
+        2,
+        "identity and one sealing secret"
+    );
+    let old = store(&counter.market, &counter.folder);
+    assert!(old.open(&mut Entropy::system(), now()).await.is_err());
+    source.take_over().expect("it takes over");
+    let keyring = open(&store(&counter.market, &counter.folder), now()).await;
+    assert_eq!(keyring.identity(), counter.identity());
+    let after = keyring.make_key([1; 12], now());
+    assert_eq!(
+        (after.key_id, after.valid_until),
+        (before.key_id, before.valid_until)
+    );
+    counter.writer.stop().await;
+}
