@@ -78,7 +78,7 @@ async function makeOrder(client, node) {
   const [, seller, filter, , price, period, least, ends] = found;
   check(ends === null || Date.now() < ends, `${offer} is not sold any more`);
   check(BigInt(amount) >= least, `${offer} takes ${least} NANOS at least`);
-  say(`${log} sells ${filter} at ${price} NANOS for ${period / 1000} s`);
+  say(`${log} sells ${filter} at ${price} NANOS for ${Number(period) / 1000} s`);
 
   await client.subscribeAsync('$SYS/access/me/credential');
   const told = signedBy(identity, 'key', 6, await first(client, '$SYS/access/me/key'));
@@ -93,14 +93,14 @@ async function makeOrder(client, node) {
   const [password, salt] = [process.env.BUYER_PASSWORD, randomBytes(16)];
   const cost = { t: 2, m: 19_456, p: 1, dkLen: 32, version: 0x13 };
   const wish = password ? bytes(salt, argon2id(password, salt, cost)) : true;
-  const order = encode([offer, username, wish, bytes(await suite.kem.serializePublicKey(reply.publicKey))]);
-  check(order.length <= 185, `${username} is too long`);
+  const wished = encode([offer, username, wish, bytes(await suite.kem.serializePublicKey(reply.publicKey))]);
+  check(wished.length <= 185, `${username} is too long`);
   const sealer = await suite.createSenderContext({
     recipientPublicKey: await suite.kem.deserializePublicKey(publicKey),
     info: bytes(label('memo'), unhex(identity)),
   });
   const head = bytes('TGLM', [1, 1], keyId);
-  const plain = bytes(order, new Uint8Array(186 - order.length));
+  const plain = bytes(wished, new Uint8Array(186 - wished.length));
   const text = await sealer.seal(plain, bytes(head, unhex(payer.slice(2))));
 
   const transaction = new Transaction();
@@ -112,7 +112,8 @@ async function makeOrder(client, node) {
   const payment = await signer.signTransaction(await transaction.build({ client: node }));
   const replyKey = hex(await suite.kem.serializePrivateKey(reply.privateKey));
   const digest = await transaction.getDigest();
-  return { identity, offer, username, password, keyId: hex(keyId), replyKey, payBefore, digest, payment };
+  const order = { identity, offer, filter, username, password };
+  return { ...order, keyId: hex(keyId), replyKey, payBefore, digest, payment };
 }
 
 /** The receipt of our payment (§6). Somebody on the way may have sent anything. */
@@ -132,7 +133,9 @@ async function openAnswer(answer, order) {
   const [, digest, , , , , , outcome, reason, offer, username, made, filter, , , until, credit] = receipt;
   check(toBase58(digest) === order.digest, 'of another payment');
   check(offer === order.offer && username === order.username, 'of another order');
-  return { outcome, reason, username, password: made ?? order.password, filter, until, credit, signed: hex(signed) };
+  // The offer's filter, where it is too long for a receipt.
+  const login = { username, password: made ?? order.password, filter: filter ?? order.filter, until };
+  return { ...login, outcome, reason, credit: String(credit), signed: hex(signed) };
 }
 
 async function buy() {

@@ -64,7 +64,8 @@ class Mqtt:
     """A connection that comes back by itself, with its subscriptions, and what it was told."""
 
     def __init__(self, broker, username=None, password=None):
-        url, self.topics, self.told = urllib.parse.urlparse(broker), [], queue.Queue()
+        url = urllib.parse.urlparse(broker)
+        self.topics, self.told, self.codes = [], queue.Queue(), queue.Queue()
         self.client = paho.Client(paho.CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5)
         if url.scheme == "mqtts":
             self.client.tls_set()
@@ -74,9 +75,11 @@ class Mqtt:
         self.client.on_message = lambda _client, _data, it: self.told.put((it.topic, it.payload))
         self.client.connect(url.hostname, url.port or (8883 if url.scheme == "mqtts" else 1883))
         self.client.loop_start()
+        code = self.codes.get(timeout=30)
+        check(not code.is_failure, f"not let in: {code}")
 
     def connected(self, client, _data, _flags, code, _properties):
-        say(f"connected: {code}")
+        self.codes.put(code)
         for topic in self.topics:
             client.subscribe(topic, qos=1)
 
@@ -139,7 +142,7 @@ def make_order(mqtt, wallet, wanted):
     memo = head + enc + sealer.seal(order.ljust(186, b"\0"), head + wallet.address)
     digest, transaction, signature = wallet.sign(seller, wanted.amount, memo)
     return {
-        "identity": wanted.identity, "offer": wanted.offer, "username": wanted.username,
+        "identity": wanted.identity, "offer": wanted.offer, "filter": topics, "username": wanted.username,
         "password": password, "key_id": key_id.hex(), "reply_key": reply.private_bytes_raw().hex(),
         "pay_before": pay_before, "digest": digest.hex(), "payment": [transaction, signature],
     }  # fmt: skip
@@ -183,8 +186,11 @@ def buy(wanted):
     outcome, reason, _, username, made, topics, _, _, until, credit = receipt[7:]
     check(outcome != 2, f"refused; the money is kept, not spent: {reason}")
     check(outcome == 0, f"too little for any time: {credit} NANOS are on your account")
-    login = {"username": username, "password": made or order["password"], "filter": topics}
-    keep(f"{wanted.order}.login", {**login, "until": until, "signed": signed.hex()})
+    keep(f"{wanted.order}.login", {
+        "username": username, "password": made or order["password"], "until": until,
+        "filter": topics or order["filter"],  # The offer's, where it is too long for a receipt.
+        "signed": signed.hex(),
+    })  # fmt: skip
 
 
 def main():
