@@ -321,8 +321,7 @@ impl Book {
     fn change(&mut self, change: impl FnOnce(&mut Kept)) -> Result<(), BookError> {
         let mut kept = self.kept.clone();
         change(&mut kept);
-        let text = serde_json::to_vec_pretty(&kept).expect("texts and numbers can be written");
-        private_file::write(&self.path, &Zeroizing::new(text))?;
+        private_file::write_json(&self.path, &kept)?;
         self.kept = kept;
         Ok(())
     }

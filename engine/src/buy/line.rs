@@ -28,12 +28,19 @@ pub struct Gate {
     pub port: u16,
 }
 
+impl Gate {
+    /// The host as it stands before a port: an IPv6 address has brackets.
+    fn bracketed(&self) -> String {
+        match self.host.contains(':') {
+            true => format!("[{}]", self.host),
+            false => self.host.clone(),
+        }
+    }
+}
+
 impl fmt::Display for Gate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.host.contains(':') {
-            true => write!(f, "[{}]:{}", self.host, self.port),
-            false => write!(f, "{}:{}", self.host, self.port),
-        }
+        write!(f, "{}:{}", self.bracketed(), self.port)
     }
 }
 
@@ -123,7 +130,7 @@ impl Line {
         // Only has to differ from other clients' on this gate.
         let _ = getrandom::fill(&mut id);
         let id = format!("buyer-{}", hex::encode(id));
-        let mut options = MqttOptions::new(id, &gate.host, gate.port);
+        let mut options = MqttOptions::new(id, gate.bracketed(), gate.port);
         options
             .set_clean_start(true)
             .set_keep_alive(Duration::from_secs(30))

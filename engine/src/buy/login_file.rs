@@ -81,8 +81,7 @@ impl LoginFile {
     /// # Errors
     /// When one of them cannot be written.
     pub(super) fn save(&self, path: &Path) -> Result<(), LoginFileError> {
-        let text = serde_json::to_vec_pretty(self).expect("texts and numbers can be written");
-        private_file::write(path, &Zeroizing::new(text))?;
+        private_file::write_json(path, self)?;
         if let Some(password) = &self.password {
             let folder = Self::options(path);
             private_file::folder(&folder)?;

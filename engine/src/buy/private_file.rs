@@ -1,5 +1,6 @@
 //! Files that their owner alone may read, replaced as a whole.
 
+use serde::Serialize;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
@@ -8,6 +9,8 @@ use zeroize::Zeroizing;
 
 /// No file of ours is longer, in bytes.
 const LONGEST: u64 = 16 << 20;
+/// Few have more.
+const USUAL: usize = 256 << 10;
 
 /// A file with secrets in it that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +62,17 @@ pub(super) fn read(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, PrivateFil
         .read_to_end(&mut bytes)
         .map_err(failed)?;
     Ok(Some(bytes))
+}
+
+/// Replaces the file by one that holds this value as JSON; see [`write`].
+///
+/// # Errors
+/// When it cannot be written.
+pub(super) fn write_json(path: &Path, value: &impl Serialize) -> Result<(), PrivateFileError> {
+    // Reserved at once, as for reading.
+    let mut text = Zeroizing::new(Vec::with_capacity(USUAL));
+    serde_json::to_writer_pretty(&mut *text, value).expect("texts and numbers can be written");
+    write(path, &text)
 }
 
 /// Replaces the file by one with these bytes; it is on the disk when this returns. Whoever is

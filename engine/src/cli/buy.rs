@@ -1,12 +1,12 @@
-//! `tanglegate buy` and `tanglegate offers`
+//! `tanglegate buy`
 
+use super::complain;
+use super::offers::access;
 use super::pay::{NODE, alone};
+use super::quantity::{self, span};
 use super::subscriber::read_password;
 use super::table::printable;
-use super::{complain, quantity, table};
-use crate::buy::{
-    Book, Bought, Buyer, Caps, Catalogue, Gate, Line, LoginFile, Price, Step, Stopped, Terms, Wish,
-};
+use crate::buy::{Book, Bought, Buyer, Caps, Gate, LoginFile, Price, Step, Stopped, Terms, Wish};
 use crate::ledger::{Node, NodeLimits};
 use crate::wallet::{Key, Progress, Wallet, WalletSettings};
 use serde_json::json;
@@ -14,8 +14,8 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::time::Duration;
-use tanglegate_core::{Address, Nanos, Timestamp, Username};
-use tanglegate_crypto::{Identity, OfferLine, Outcome};
+use tanglegate_core::{Nanos, Timestamp, Username};
+use tanglegate_crypto::{Identity, Outcome};
 
 /// Whatever stops it, the same command goes on where it was, and pays nothing twice.
 /// The exit code is 0 when time was bought, 1 when the payment was final and bought none, and 2
@@ -90,19 +90,6 @@ struct PriceArgs {
     /// How much time to buy, e.g. 1h; needs --cap or --cap-total
     #[arg(long = "for", value_name = "DURATION", value_parser = quantity::duration)]
     time: Option<Duration>,
-}
-
-#[derive(clap::Args)]
-pub(super) struct Offers {
-    /// The seller's gate, as HOST:PORT
-    #[arg(long, value_name = "HOST:PORT")]
-    broker: Gate,
-    /// Who must be selling: 64 hexadecimal digits
-    #[arg(long, value_name = "HEX")]
-    identity: Option<Identity>,
-    /// As JSON
-    #[arg(long)]
-    json: bool,
 }
 
 impl Buy {
@@ -224,11 +211,13 @@ impl Buy {
             ),
             Outcome::Refused => {
                 let reason = login.reason.as_deref().unwrap_or("no reason");
-                println!("refused  {}", printable(reason));
+                println!("refused  {}; the receipt is in {file}", printable(reason));
+                println!("         the money is not spent; say what else it shall be for:");
                 println!(
-                    "         the money is not spent: show the seller the payment {}\n         \
-                     and the receipt, which is in {file}",
-                    login.digest
+                    "         tanglegate claim {} --offer NAME --username NAME --broker {} --wallet {}",
+                    login.digest,
+                    self.broker,
+                    quoted(&self.wallet.to_string_lossy())
                 );
             }
         }
@@ -262,48 +251,6 @@ impl Buy {
     }
 }
 
-impl Offers {
-    pub(super) async fn run(self) -> anyhow::Result<()> {
-        let mut line = Line::connect(&self.broker).await?;
-        let catalogue = Catalogue::read(&mut line, self.identity).await?;
-        let rows: Vec<serde_json::Value> = catalogue.offers.iter().map(row).collect();
-        if self.json {
-            let all = json!({
-                "identity": catalogue.identity.to_string(),
-                "log": catalogue.origin,
-                "chain": catalogue.chain,
-                "issued_at": catalogue.issued_at,
-                "offers": rows,
-            });
-            println!("{}", serde_json::to_string_pretty(&all)?);
-            return Ok(());
-        }
-        let chain = catalogue.chain.as_deref().unwrap_or("unknown yet");
-        println!("identity {}", catalogue.identity);
-        println!("ledger   {}", printable(chain));
-        let columns = [
-            "offer", "filter", "access", "price", "per", "least", "ends_at", "seller",
-        ];
-        table::print(&serde_json::Value::Array(rows), &columns, false)
-    }
-}
-
-fn row(offer: &OfferLine) -> serde_json::Value {
-    json!({
-        "offer": offer.name,
-        "filter": offer.filter,
-        "access": access(offer.access),
-        "price": Nanos(offer.price).to_string(),
-        "price_nanos": offer.price,
-        "per": span(offer.period_ms),
-        "period_ms": offer.period_ms,
-        "least": Nanos(offer.least).to_string(),
-        "least_nanos": offer.least,
-        "ends_at": offer.valid_until.map(|it| Timestamp(it).to_string()),
-        "seller": Address(offer.seller).to_string(),
-    })
-}
-
 /// Without the password, and without the receipt that may hold it.
 fn summary(bought: &Bought) -> serde_json::Value {
     let login = &bought.login;
@@ -329,7 +276,7 @@ fn summary(bought: &Bought) -> serde_json::Value {
 
 fn say(step: &Step) {
     match step {
-        Step::Resumed { offer, amount } => println!("resumed  {offer} for {amount}"),
+        Step::Resumed { offer, amount } => println!("resumed  {} for {amount}", printable(offer)),
         Step::Found {
             identity,
             first_seen,
@@ -345,13 +292,13 @@ fn say(step: &Step) {
         Step::Agreed { terms, username } => agreed(terms, username),
         Step::Signed { .. } | Step::Answered | Step::Written { .. } => {}
         Step::Paying(Progress::Signed { digest }) => println!("signed   {digest}"),
-        Step::Paying(Progress::Retrying { reason }) => println!("retrying {reason}"),
+        Step::Paying(Progress::Retrying { reason }) => println!("retrying {}", printable(reason)),
         Step::Paying(Progress::Executed) => println!("executed, waiting for its checkpoint"),
         Step::Paying(Progress::Final { checkpoint }) => {
             println!("final    in checkpoint {checkpoint}");
         }
         Step::Paid { .. } => println!("waiting  for the seller's answer"),
-        Step::Waiting { reason } => println!("retrying {reason}"),
+        Step::Waiting { reason } => println!("retrying {}", printable(reason)),
     }
 }
 
@@ -361,7 +308,7 @@ fn agreed(terms: &Terms, username: &str) {
     let (price, per) = (Nanos(offer.price), span(offer.period_ms));
     println!(
         "offer    {}: {} {filter}, {price} for {per}",
-        offer.name,
+        printable(&offer.name),
         access(offer.access)
     );
     println!(
@@ -369,32 +316,6 @@ fn agreed(terms: &Terms, username: &str) {
         terms.cost,
         span(terms.time_ms)
     );
-}
-
-fn access(code: u8) -> &'static str {
-    match code {
-        1 => "read",
-        2 => "write",
-        _ => "readwrite",
-    }
-}
-
-/// A duration in the largest unit that says it exactly, as durations are written on the command
-/// line.
-fn span(millis: u64) -> String {
-    let units = [
-        ("d", 86_400_000),
-        ("h", 3_600_000),
-        ("m", 60_000),
-        ("s", 1_000),
-    ];
-    let whole = units
-        .iter()
-        .find(|(_, unit)| millis >= *unit && millis.is_multiple_of(*unit));
-    match whole {
-        Some((name, unit)) => format!("{}{name}", millis / unit),
-        None => format!("{millis}ms"),
-    }
 }
 
 /// A word for a POSIX shell.
@@ -409,20 +330,6 @@ fn quoted(word: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn durations_read_as_they_are_written() {
-        for (millis, text) in [
-            (0, "0ms"),
-            (250, "250ms"),
-            (1_500, "1500ms"),
-            (90_000, "90s"),
-            (3_600_000, "1h"),
-            (86_400_000, "1d"),
-        ] {
-            assert_eq!(span(millis), text);
-        }
-    }
 
     #[test]
     fn words_survive_a_shell() {

@@ -11,6 +11,7 @@ mod lease;
 mod log;
 mod master_key;
 mod offer;
+mod offers;
 mod pay;
 mod plug;
 mod quantity;
@@ -78,7 +79,7 @@ enum Command {
     /// Buy access as a stranger: order sealed, pay, and get a login that nobody else learns
     Buy(Box<buy::Buy>),
     /// Show what a gate sells to strangers
-    Offers(buy::Offers),
+    Offers(offers::Offers),
     /// Say what a payment of yours is for that bought nothing yet
     Claim(Box<claim::Claim>),
     /// Pay for an offer from a key file
@@ -138,7 +139,10 @@ pub async fn run() -> ExitCode {
     reason = "the one place where a command says why it failed"
 )]
 fn complain(error: &anyhow::Error) {
-    eprintln!("tanglegate: {}", whole_story(error.chain()));
+    // Others' words may be among ours: nothing in them moves the cursor.
+    let mut story = whole_story(error.chain());
+    story.retain(|it| !it.is_control() || it == '\n');
+    eprintln!("tanglegate: {story}");
 }
 
 /// The messages of an error and its causes; a cause that was told already is not repeated.

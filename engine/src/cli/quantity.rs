@@ -47,6 +47,24 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(wrong)
 }
 
+/// A duration in the largest unit that says it exactly, as durations are written on the command
+/// line.
+pub(crate) fn span(millis: u64) -> String {
+    let units = [
+        ("d", 86_400_000),
+        ("h", 3_600_000),
+        ("m", 60_000),
+        ("s", 1_000),
+    ];
+    let whole = units
+        .iter()
+        .find(|(_, unit)| millis >= *unit && millis.is_multiple_of(*unit));
+    match whole {
+        Some((name, unit)) => format!("{}{name}", millis / unit),
+        None => format!("{millis}ms"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -77,6 +95,20 @@ mod tests {
         assert_eq!(duration("15m"), Ok(Duration::from_secs(900)));
         for text in ["", "5", "h", "-1s", "1.5h", "99999999999999999999d"] {
             assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn durations_read_as_they_are_written() {
+        for (millis, text) in [
+            (0, "0ms"),
+            (250, "250ms"),
+            (1_500, "1500ms"),
+            (90_000, "90s"),
+            (3_600_000, "1h"),
+            (86_400_000, "1d"),
+        ] {
+            assert_eq!(span(millis), text);
         }
     }
 }

@@ -130,6 +130,7 @@ impl Engine {
         );
         // Behind the writer: who may not write this log is told that, and not about its secrets.
         let (store, keyring) = telling.open_secrets().await?;
+        let identity = keyring.identity();
         let node = match &config.ledger {
             Some(ledger) => Some((Node::new(&ledger.node_url, NodeLimits::default())?, ledger)),
             None => None,
@@ -166,7 +167,8 @@ impl Engine {
             mqtt: gate.local_addrs().to_vec(),
             metrics: metrics.as_ref().map(MetricsServer::local_addr),
         };
-        let status = status::source(&config.node, addresses, &gate, view, following.as_ref());
+        let follows = following.as_ref();
+        let status = status::source(&config.node, identity, addresses, &gate, view, follows);
         let seller = config.ledger.as_ref().map(|it| it.seller);
         let desk = Desk::new(
             writer.handle.clone(),

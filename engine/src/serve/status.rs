@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tanglegate_broker::{AccessView, Gate};
+use tanglegate_crypto::Identity;
 
 /// Where the engine listens.
 pub(super) struct Addresses {
@@ -18,6 +19,7 @@ pub(super) struct Addresses {
 /// A report that is made whenever somebody asks.
 pub(super) fn source(
     node: &str,
+    identity: Identity,
     addresses: Addresses,
     gate: &Gate,
     view: AccessView,
@@ -33,6 +35,7 @@ pub(super) fn source(
             .collect();
         json!({
             "node": node,
+            "identity": identity.to_string(),
             "mqtt": addresses.mqtt.first().map(ToString::to_string),
             "listeners": addresses.mqtt.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "metrics": addresses.metrics.map(|it| it.to_string()),

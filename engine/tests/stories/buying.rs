@@ -216,6 +216,11 @@ fn a_gate_that_becomes_somebody_else_is_not_believed() {
     );
     assert_eq!(text(offer, "seller"), shop.seller.to_string());
     let shown = text(&offers, "identity");
+    assert_eq!(
+        shop.status()["identity"],
+        shown,
+        "the operator can publish it"
+    );
     let table = shop.say(&["offers", "--broker", &broker]);
     assert!(
         table.contains(shown) && table.contains("0.36 IOTA"),

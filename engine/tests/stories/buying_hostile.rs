@@ -228,6 +228,13 @@ fn a_taken_name_is_refused_to_whom_it_does_not_belong_and_to_him_alone() {
             "signed, to be shown to others"
         );
     }
+    // To people the command says what to do now.
+    let amount = format!("{}NANOS", 60 * SECOND);
+    let refused = second.buy(&shop, &["--amount", &amount, "--username", "plug"]);
+    assert_eq!(refused.code, Some(1), "{}{}", refused.out, refused.err);
+    let digest = text(&shop.payments()[0], "digest").to_owned();
+    let remedy = format!("tanglegate claim {digest} --offer NAME");
+    assert!(refused.out.contains(&remedy), "{}", refused.out);
     assert_eq!(login(&bought)["password"], mine["password"]);
     let login = Some(("zoë", text(&mine, "password")));
     let told = told(

@@ -38,7 +38,7 @@ fn buyer_at(shop: &Shop, seed: u8, port: u16) -> Buyer {
         wallet: Wallet::new(key, node.clone(), settings),
         node,
         beside: state,
-        patience: PATIENCE,
+        patience: 2 * PATIENCE,
     }
 }
 
