@@ -14,6 +14,7 @@ mod merkle;
 mod proof;
 mod receipt;
 mod sealing;
+mod subtrees;
 mod suite;
 mod tree_head;
 
@@ -30,4 +31,5 @@ pub use merkle::{Frontier, FrontierError, Hash, leaf_hash, root_of};
 pub use proof::{ProofError, Wanted, verify_consistency, verify_inclusion};
 pub use receipt::{LONGEST_REASON, LONGEST_RECEIPT_FILTER, Outcome, Receipt};
 pub use sealing::{KeyId, NotAKeyId, SealingSecret};
+pub use subtrees::{Inclusion, Subtrees};
 pub use tree_head::{HeadError, HeadKey, HeadVerifier, LONGEST_NOTE, Origin, SignedHead, TreeHead};

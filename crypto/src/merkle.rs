@@ -3,6 +3,7 @@
 //! Appending needs only the roots of the complete subtrees along the right edge, at most 64
 //! hashes: the *frontier*.
 
+use crate::subtrees::BLOCK_HEIGHT;
 use sha2::{Digest as _, Sha256};
 
 /// A SHA-256 hash.
@@ -78,13 +79,29 @@ impl Frontier {
 
     /// Adds a leaf. Amortised one inner node per leaf.
     pub fn push(&mut self, leaf: Hash) {
+        self.grow(leaf, |_, _| ());
+    }
+
+    /// Adds a leaf, and to `complete` the roots of the subtrees of 256 leaves and more that it
+    /// completes, the smallest first: what [`crate::Subtrees`] keeps.
+    pub fn push_noting(&mut self, leaf: Hash, complete: &mut Vec<Hash>) {
+        self.grow(leaf, |height, root| {
+            if height >= BLOCK_HEIGHT {
+                complete.push(*root);
+            }
+        });
+    }
+
+    /// Adds a leaf; `complete` is given the height and the root of each subtree that it completes.
+    fn grow(&mut self, leaf: Hash, mut complete: impl FnMut(u32, &Hash)) {
         let mut node = leaf;
-        for _ in 0..self.size.trailing_ones() {
+        for height in 1..=self.size.trailing_ones() {
             let left = self
                 .subtrees
                 .pop()
                 .expect("one subtree for each bit of the size");
             node = node_hash(&left, &node);
+            complete(height, &node);
         }
         self.subtrees.push(node);
         self.size += 1;

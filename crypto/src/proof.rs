@@ -50,12 +50,7 @@ impl Wanted {
     /// # Errors
     /// When there is no such leaf.
     pub fn inclusion(index: u64, size: u64) -> Result<Self, ProofError> {
-        if index >= size {
-            return Err(ProofError::OutOfRange { asked: index, size });
-        }
-        let mut runs = Vec::new();
-        path(index, 0..size, &mut runs);
-        Ok(Self::of(runs))
+        inclusion_runs(index, size).map(Self::of)
     }
 
     /// What proves that the tree of `size` leaves begins with that of `smaller` leaves.
@@ -110,6 +105,16 @@ impl Wanted {
     pub fn finish(self) -> Option<Vec<Hash>> {
         (self.complete == self.runs.len()).then_some(self.roots)
     }
+}
+
+/// The runs of leaves whose roots prove that leaf `index` stands in the tree of `size` leaves.
+pub(crate) fn inclusion_runs(index: u64, size: u64) -> Result<Vec<Range<u64>>, ProofError> {
+    if index >= size {
+        return Err(ProofError::OutOfRange { asked: index, size });
+    }
+    let mut runs = Vec::new();
+    path(index, 0..size, &mut runs);
+    Ok(runs)
 }
 
 /// Where a tree of more than one leaf is divided: the largest power of two below its size.
