@@ -19,6 +19,7 @@ pub mod metrics;
 pub mod plug;
 pub mod postgres;
 pub mod projections;
+pub mod proof;
 pub mod serve;
 pub mod snapshot;
 pub mod wallet;

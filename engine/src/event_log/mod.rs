@@ -99,6 +99,22 @@ impl EventLog {
         })
     }
 
+    /// Connects with the reader's rights, to look up what is there at each moment: no transaction
+    /// is held open meanwhile.
+    ///
+    /// # Errors
+    /// As for [`EventLog::open_to_read`].
+    pub(crate) async fn open_to_look_up(options: &PgConnectOptions) -> Result<Self, EventLogError> {
+        let mut connection = PgConnection::connect_with(options).await?;
+        for statement in ["set role tanglegate_reader", "set time zone 'UTC'"] {
+            sqlx::query(statement).execute(&mut connection).await?;
+        }
+        Ok(Self {
+            connection,
+            options: options.clone(),
+        })
+    }
+
     async fn connect(options: &PgConnectOptions) -> Result<PgConnection, EventLogError> {
         let mut connection = PgConnection::connect_with(options).await?;
         sqlx::query("set role tanglegate_writer")

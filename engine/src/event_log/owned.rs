@@ -4,7 +4,7 @@ use super::{BodyError, EventLog, EventLogError, Origin, StoredEvent, Vault, deco
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 use std::collections::HashMap;
-use tanglegate_core::{Event, Position, Stream, Timestamp};
+use tanglegate_core::{Event, IdempotencyKey, Position, Stream, Timestamp};
 use tanglegate_crypto::Hash;
 
 const COLUMNS: &str = "position, stream, version, kind, schema_version, idempotency_key, \
@@ -146,6 +146,19 @@ impl EventLog {
     ) -> Result<Vec<OwnedEvent>, EventLogError> {
         let condition = "position = $1 or causation = $1";
         self.select(condition, |it| it.bind(signed(first.0))).await
+    }
+
+    /// The event that was recorded under this key, the first of its command.
+    ///
+    /// # Errors
+    /// When the database cannot be read, or the event is not the one that was written.
+    pub async fn event_with_key(
+        &mut self,
+        key: IdempotencyKey,
+    ) -> Result<Option<OwnedEvent>, EventLogError> {
+        let key = key.to_bytes();
+        let events = self.select("idempotency_key = $1", |it| it.bind(key));
+        Ok(events.await?.pop())
     }
 
     /// What buyers were told since `instant`, oldest first.

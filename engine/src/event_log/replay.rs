@@ -4,6 +4,7 @@ use super::{EventLog, EventLogError, Head, StoredEvent, Vault, copy, decode};
 use bytes::Bytes;
 use futures_util::TryStreamExt;
 use futures_util::stream::BoxStream;
+use std::ops::Range;
 use tanglegate_core::{Event, Position, Recorded, Timestamp};
 use tanglegate_crypto::{Frontier, Hash};
 use tokio::sync::mpsc;
@@ -80,6 +81,44 @@ impl EventLog {
         mark: Option<Head>,
         each: impl FnMut(Replayed) -> Result<(), EventLogError>,
     ) -> Result<Tally, EventLogError> {
+        self.replay_tree(Tree::of(frontier), vault, mark, each)
+            .await
+            .map(|(grown, tally)| {
+                *frontier = grown.frontier;
+                tally
+            })
+    }
+
+    /// The same, and `complete` gets what [`tanglegate_crypto::Subtrees`] keeps of those events.
+    ///
+    /// # Errors
+    /// As for [`EventLog::replay_past`]; `complete` is as it was then.
+    ///
+    /// # Panics
+    /// As for [`EventLog::replay`].
+    pub(crate) async fn replay_noting(
+        &mut self,
+        frontier: &mut Frontier,
+        complete: &mut Vec<Hash>,
+        vault: &Vault,
+        mark: Option<Head>,
+        each: impl FnMut(Replayed) -> Result<(), EventLogError>,
+    ) -> Result<Tally, EventLogError> {
+        let mut tree = Tree::of(frontier);
+        tree.complete = Some(Vec::new());
+        let (grown, tally) = self.replay_tree(tree, vault, mark, each).await?;
+        *frontier = grown.frontier;
+        complete.extend(grown.complete.unwrap_or_default());
+        Ok(tally)
+    }
+
+    async fn replay_tree(
+        &mut self,
+        tree: Tree,
+        vault: &Vault,
+        mark: Option<Head>,
+        each: impl FnMut(Replayed) -> Result<(), EventLogError>,
+    ) -> Result<(Tree, Tally), EventLogError> {
         let head = self.head().await?;
         if let Some(mark) = mark.filter(|it| it.size > head.size) {
             return Err(EventLogError::Older {
@@ -87,14 +126,14 @@ impl EventLog {
                 signed: mark.size,
             });
         }
-        let checking = Checking::start(frontier.clone(), mark, vault);
-        let first = frontier.size() + 1;
+        let first = tree.frontier.size() + 1;
+        let checking = Checking::start(tree, mark, vault);
         let (grown, tally) = self.check(checking, first, head.size, each).await?;
-        if grown.size() != head.size || grown.root() != head.root {
+        let frontier = &grown.frontier;
+        if frontier.size() != head.size || frontier.root() != head.root {
             return Err(EventLogError::RootDiffers { size: head.size });
         }
-        *frontier = grown;
-        Ok(tally)
+        Ok((grown, tally))
     }
 
     /// The events after the frontier up to `last` in the same way. Its root is compared with
@@ -112,10 +151,10 @@ impl EventLog {
         vault: &Vault,
         each: impl FnMut(Replayed) -> Result<(), EventLogError>,
     ) -> Result<(), EventLogError> {
-        let checking = Checking::start(frontier.clone(), None, vault);
+        let checking = Checking::start(Tree::of(frontier), None, vault);
         let first = frontier.size() + 1;
         let (grown, _) = self.check(checking, first, last, each).await?;
-        *frontier = grown;
+        *frontier = grown.frontier;
         Ok(())
     }
 
@@ -125,7 +164,7 @@ impl EventLog {
         first: u64,
         last: u64,
         mut each: impl FnMut(Replayed) -> Result<(), EventLogError>,
-    ) -> Result<(Frontier, Tally), EventLogError> {
+    ) -> Result<(Tree, Tally), EventLogError> {
         let mut tally = Tally::default();
         let mut give = |events: Vec<Replayed>| {
             tally.events += events.len() as u64;
@@ -219,6 +258,53 @@ impl EventLog {
     }
 }
 
+impl EventLog {
+    /// The recorded leaves with these indices (from 0), unchecked; those that are there.
+    pub(crate) async fn leaves_at(
+        &mut self,
+        range: Range<u64>,
+    ) -> Result<Vec<Hash>, EventLogError> {
+        if range.is_empty() {
+            return Ok(Vec::new());
+        }
+        let edge = |it: u64| i64::try_from(it).unwrap_or(i64::MAX);
+        let query = "select leaf from event_log.event where position > $1 and position <= $2 \
+             order by position";
+        let leaves: Vec<Vec<u8>> = sqlx::query_scalar(query)
+            .bind(edge(range.start))
+            .bind(edge(range.end))
+            .fetch_all(self.connection())
+            .await?;
+        let hash = |it: Vec<u8>| it.try_into();
+        let hashes: Result<Vec<Hash>, _> = leaves.into_iter().map(hash).collect();
+        hashes.map_err(|_| EventLogError::Copy("a leaf is not of 32 bytes"))
+    }
+}
+
+/// The tree over what was checked.
+struct Tree {
+    frontier: Frontier,
+    /// The roots of large subtrees that became complete, for who wants them.
+    complete: Option<Vec<Hash>>,
+}
+
+impl Tree {
+    /// Nobody wants more of it than its right edge.
+    fn of(frontier: &Frontier) -> Self {
+        Self {
+            frontier: frontier.clone(),
+            complete: None,
+        }
+    }
+
+    fn push(&mut self, leaf: Hash) {
+        match &mut self.complete {
+            Some(complete) => self.frontier.push_noting(leaf, complete),
+            None => self.frontier.push(leaf),
+        }
+    }
+}
+
 /// Some messages of COPY, as they came.
 type Chunk = Vec<Bytes>;
 type Checked = Result<Vec<Replayed>, EventLogError>;
@@ -229,23 +315,23 @@ struct Checking {
     chunks: Option<mpsc::Sender<Chunk>>,
     checked: mpsc::Receiver<Checked>,
     under_way: usize,
-    thread: JoinHandle<Frontier>,
+    thread: JoinHandle<Tree>,
 }
 
 impl Checking {
-    fn start(mut frontier: Frontier, mark: Option<Head>, vault: &Vault) -> Self {
+    fn start(mut tree: Tree, mark: Option<Head>, vault: &Vault) -> Self {
         let vault = vault.reading();
         let (chunks, mut received) = mpsc::channel::<Chunk>(UNDER_WAY);
         let (give, checked) = mpsc::channel(UNDER_WAY);
         let thread = tokio::task::spawn_blocking(move || {
             while let Some(chunk) = received.blocking_recv() {
-                let outcome = check(&chunk, &mut frontier, mark, &vault);
+                let outcome = check(&chunk, &mut tree, mark, &vault);
                 let failed = outcome.is_err();
                 if give.blocking_send(outcome).is_err() || failed {
                     break;
                 }
             }
-            frontier
+            tree
         });
         Self {
             chunks: Some(chunks),
@@ -285,11 +371,11 @@ impl Checking {
         Ok(checked)
     }
 
-    /// The frontier over everything that was checked.
-    async fn finish(self) -> Frontier {
+    /// The tree over everything that was checked.
+    async fn finish(self) -> Tree {
         drop(self.chunks);
         match self.thread.await {
-            Ok(frontier) => frontier,
+            Ok(tree) => tree,
             Err(error) => match error.try_into_panic() {
                 Ok(panic) => std::panic::resume_unwind(panic),
                 Err(error) => panic!("no thread checks the log: {error}"),
@@ -298,21 +384,21 @@ impl Checking {
     }
 }
 
-/// Grows the frontier over the events in a chunk, and decodes them.
-fn check(chunk: &Chunk, frontier: &mut Frontier, mark: Option<Head>, vault: &Vault) -> Checked {
+/// Grows the tree over the events in a chunk, and decodes them.
+fn check(chunk: &Chunk, tree: &mut Tree, mark: Option<Head>, vault: &Vault) -> Checked {
     let mut events = Vec::with_capacity(chunk.len());
     for message in chunk {
         copy::each_row(message, |stored, leaf| {
-            let (after, found) = (frontier.size(), stored.position);
+            let (after, found) = (tree.frontier.size(), stored.position);
             if found != after + 1 {
                 return Err(EventLogError::Gap { after, found });
             }
             if stored.leaf() != leaf {
                 return Err(EventLogError::LeafDiffers { position: found });
             }
-            frontier.push(leaf);
+            tree.push(leaf);
             if let Some(mark) = mark.filter(|it| it.size == found)
-                && mark.root != frontier.root()
+                && mark.root != tree.frontier.root()
             {
                 return Err(EventLogError::OtherPast { signed: found });
             }

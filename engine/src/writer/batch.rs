@@ -10,7 +10,7 @@ use tanglegate_core::{
     Change, Command, Event, IdempotencyKey, MemoReading, Position, Recorded, State, Stream,
     Timestamp, decide,
 };
-use tanglegate_crypto::Frontier;
+use tanglegate_crypto::{Frontier, Hash};
 
 /// What commands are decided with. What deciding changes in it is staged.
 pub(super) struct Mind<'a> {
@@ -42,6 +42,8 @@ pub(super) struct Batch {
     previous: Position,
     events: Vec<Event>,
     pub(super) frontier: Frontier,
+    /// Roots of large subtrees that these events complete.
+    pub(super) complete: Vec<Hash>,
     /// For each submission, what became of it.
     outcomes: Vec<Result<Outcome, SubmitError>>,
     /// First events of the commands that have a key.
@@ -86,6 +88,7 @@ impl Batch {
             previous: state.position(),
             events: Vec::new(),
             frontier: frontier.clone(),
+            complete: Vec::new(),
             outcomes: Vec::new(),
             keys: HashMap::new(),
             part: Part::after(state.position()),
@@ -179,7 +182,7 @@ impl Batch {
         };
         let leaf = stored.leaf();
         events.add(&stored, &leaf);
-        self.frontier.push(leaf);
+        self.frontier.push_noting(leaf, &mut self.complete);
         let recorded = Recorded {
             position,
             recorded_at,

@@ -6,12 +6,14 @@ use super::memory::Memory;
 use super::task::{News, Settings, Writer};
 use crate::event_log::{Entropy, EventLog, EventLogError, Head};
 use crate::projections;
+use parking_lot::RwLock;
 use sqlx::Connection;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 use tanglegate_core::{Acl, Address, Timestamp, VerifierKey};
-use tanglegate_crypto::Frontier;
+use tanglegate_crypto::{Frontier, Subtrees};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -48,6 +50,8 @@ pub struct Started {
     pub head_key: watch::Receiver<Option<VerifierKey>>,
     /// Where the log ends, from the start on.
     pub head: watch::Receiver<Head>,
+    /// What proves a single event of the log as of any head that was told.
+    pub subtrees: Arc<RwLock<Subtrees>>,
     /// Events replayed.
     pub replayed: u64,
     stop: watch::Sender<bool>,
@@ -96,14 +100,15 @@ pub async fn start(
     }
     let vault = log.vault().await?;
     let (mut memory, mut frontier) = (Memory::default(), Frontier::default());
+    let mut complete = Vec::new();
     let mut progress = Progress::new(log.head().await?.size);
-    let tally = log
-        .replay_past(&mut frontier, &vault, settings.past, |replayed| {
-            memory.fold(replayed.recorded())?;
-            progress.count();
-            Ok(())
-        })
-        .await?;
+    let past = settings.past;
+    let replay = log.replay_noting(&mut frontier, &mut complete, &vault, past, |replayed| {
+        memory.fold(replayed.recorded())?;
+        progress.count();
+        Ok(())
+    });
+    let tally = replay.await?;
     let (state, acl) = memory.finish();
     if let Some(nameless) = state.nameless().min() {
         return Err(EventLogError::KeyMissing(nameless.to_string()).into());
@@ -121,12 +126,16 @@ pub async fn start(
         size: frontier.size(),
         root: frontier.root(),
     });
+    let mut subtrees = Subtrees::default();
+    subtrees.extend(&complete);
+    let subtrees = Arc::new(RwLock::new(subtrees));
     let contact = Contact::new();
     let writer = Writer {
         settings,
         log,
         state,
         frontier,
+        subtrees: Arc::clone(&subtrees),
         vault,
         entropy,
         clock: Box::new(clock),
@@ -149,6 +158,7 @@ pub async fn start(
         checkpoints,
         head_key,
         head: ends,
+        subtrees,
         replayed: tally.events,
         stop,
         task,

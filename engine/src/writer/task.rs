@@ -4,12 +4,14 @@ use super::batch::{Batch, Mind};
 use super::contact::Contact;
 use super::handle::{Recording, Submission, SubmitError};
 use crate::event_log::{AppendError, Entropy, EventLog, EventLogError, Head, Vault};
+use parking_lot::RwLock;
 use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 use tanglegate_core::{
     Event, IdempotencyKey, Position, Recorded, State, SubscriberId, Timestamp, VerifierKey,
 };
-use tanglegate_crypto::Frontier;
+use tanglegate_crypto::{Frontier, Subtrees};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout};
 use tracing::{error, info, warn};
@@ -60,6 +62,8 @@ pub(super) struct Writer {
     pub(super) log: EventLog,
     pub(super) state: State,
     pub(super) frontier: Frontier,
+    /// What proofs are made from: never behind the head that is told.
+    pub(super) subtrees: Arc<RwLock<Subtrees>>,
     pub(super) vault: Vault,
     pub(super) entropy: Entropy,
     pub(super) clock: Box<dyn Fn() -> Timestamp + Send>,
@@ -258,6 +262,7 @@ impl Writer {
         self.state.settle();
         self.vault.settle();
         self.frontier.clone_from(&batch.frontier);
+        self.subtrees.write().extend(&batch.complete);
         if !batch.is_empty() {
             self.contacted();
             self.tell_head();
@@ -407,8 +412,9 @@ impl Writer {
         }
         self.learn_keys().await?;
         let mut events: Vec<(Position, Timestamp, Event)> = Vec::new();
-        let mut frontier = self.frontier.clone();
-        let reading = self.log.replay(&mut frontier, &self.vault, |replayed| {
+        let (mut frontier, mut complete) = (self.frontier.clone(), Vec::new());
+        let (log, vault) = (&mut self.log, &self.vault);
+        let reading = log.replay_noting(&mut frontier, &mut complete, vault, None, |replayed| {
             let recorded = replayed.recorded();
             events.push((recorded.position, recorded.recorded_at, replayed.event));
             Ok(())
@@ -434,6 +440,7 @@ impl Writer {
         }
         self.state.settle();
         self.frontier = frontier;
+        self.subtrees.write().extend(&complete);
         for event in &recorded {
             if let Event::SubscriberErased { subscriber } = event.event {
                 self.vault.unlearn(*subscriber);
