@@ -15,6 +15,7 @@ mod offers;
 mod pay;
 mod plug;
 mod quantity;
+mod receipt;
 mod rule;
 mod serve;
 mod subscriber;
@@ -82,6 +83,9 @@ enum Command {
     Offers(offers::Offers),
     /// Say what a payment of yours is for that bought nothing yet
     Claim(Box<claim::Claim>),
+    /// What a receipt says, proved by the seller's log
+    #[command(subcommand)]
+    Receipt(receipt::Receipt),
     /// Pay for an offer from a key file
     Pay(pay::Pay),
     /// Keep a key file: make one, show its address and balance, ask a faucet
@@ -167,6 +171,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Buy(buy) => return Ok(buy.run().await),
         Command::Claim(claim) => claim.run().await?,
         Command::Offers(offers) => offers.run().await?,
+        Command::Receipt(receipt) => return Ok(receipt.run().await),
         Command::Pay(pay) => pay.run().await?,
         Command::Wallet(wallet) => wallet.run().await?,
         Command::Offer(offer) => offer.run(common).await?,

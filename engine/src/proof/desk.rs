@@ -5,6 +5,7 @@ use crate::event_log::{EventLog, EventLogError, OwnedEvent};
 use crate::heads::Heads;
 use parking_lot::RwLock;
 use sqlx::postgres::PgConnectOptions;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 use tanglegate_core::{IdempotencyKey, PaymentId};
@@ -48,36 +49,23 @@ impl ProofDesk {
     async fn prove(&mut self, question: &[u8]) -> Result<PaymentProof, Unproved> {
         let payment = Ask::read(question)?;
         let heads = self.heads.as_ref().ok_or(Unproved::NoHeads)?;
-        let note = heads.latest().ok_or(Unproved::NotYet)?;
-        let head = SignedHead::parse(&note).map_err(|error| {
+        let note = heads.latest();
+        let head = note.as_deref().map(SignedHead::parse).transpose();
+        let head = head.map_err(|error| {
             error!(%error, "the newest tree head cannot be read");
             Unproved::Unavailable
         })?;
-        // A connection that was given up in the middle of an answer is of no use.
-        let log = self.log.take();
-        let options = &self.options;
-        let looking = timeout(PATIENCE, look_up(log, options, payment, head.head.size));
-        let (log, found) = match looking.await {
-            Ok(Ok(found)) => found,
-            Ok(Err(error)) => {
-                warn!(%error, "no proof can be made");
-                return Err(Unproved::Unavailable);
-            }
-            Err(_) => {
-                warn!("no proof can be made: the database takes too long");
-                return Err(Unproved::Unavailable);
-            }
-        };
-        self.log = Some(log);
+        let size = head.as_ref().map_or(0, |it| it.head.size);
         let Found {
             event,
             plan,
             near,
             tail,
-        } = found?;
+        } = self.find(payment, size).await?;
         let path = plan.path(&self.subtrees.read(), &near, &tail);
         // Another engine has signed it, and we have not read so far.
         let path = path.ok_or(Unproved::NotYet)?;
+        let (note, head) = note.zip(head).ok_or(Unproved::NotYet)?;
         let (index, head) = (event.position - 1, head.head);
         if let Err(error) = verify_inclusion(&event.leaf, index, head.size, &path, &head.root) {
             error!(
@@ -89,6 +77,25 @@ impl ProofDesk {
         }
         let head = note;
         Ok(PaymentProof { head, event, path })
+    }
+
+    async fn find(&mut self, payment: PaymentId, size: u64) -> Result<Found, Unproved> {
+        // A connection that was given up in the middle of an answer is of no use.
+        let (log, options) = (self.log.take(), &self.options);
+        match timeout(PATIENCE, look_up(log, options, payment, size)).await {
+            Ok(Ok((log, found))) => {
+                self.log = Some(log);
+                found
+            }
+            Ok(Err(error)) => {
+                warn!(%error, "no proof can be made");
+                Err(Unproved::Unavailable)
+            }
+            Err(_) => {
+                warn!("no proof can be made: the database takes too long");
+                Err(Unproved::Unavailable)
+            }
+        }
     }
 }
 
@@ -119,8 +126,8 @@ async fn look_up(
     let Ok(plan) = Inclusion::of(event.position.saturating_sub(1), size) else {
         return Ok((log, Err(Unproved::NotYet)));
     };
-    let near = log.leaves_at(plan.near()).await?;
-    let tail = log.leaves_at(plan.tail()).await?;
+    let near = all_leaves(&mut log, plan.near()).await?;
+    let tail = all_leaves(&mut log, plan.tail()).await?;
     let found = Found {
         event,
         plan,
@@ -128,4 +135,15 @@ async fn look_up(
         tail,
     };
     Ok((log, Ok(found)))
+}
+
+/// Those of a head's events are there, or the log has lost them.
+async fn all_leaves(log: &mut EventLog, range: Range<u64>) -> Result<Vec<Hash>, EventLogError> {
+    let leaves = log.leaves_at(range.clone()).await?;
+    match leaves.len() as u64 == range.end - range.start {
+        true => Ok(leaves),
+        false => Err(EventLogError::Missing {
+            position: range.start + leaves.len() as u64 + 1,
+        }),
+    }
 }

@@ -5,7 +5,9 @@ use crate::buyers::{
     Keyring, Lifetimes, MasterKeySource, SecretStore, SecretsError, claim_answer, code,
 };
 use crate::event_log::{Entropy, EventLog, Origin, Vault};
+use crate::heads::Heads;
 use crate::ledger::{FollowStatus, Node};
+use crate::proof::ProofDesk;
 use crate::writer::{Started, SubmitError, WriterHandle};
 use anyhow::Context;
 use parking_lot::Mutex;
@@ -33,6 +35,13 @@ const CLAIMS: RequestTopic = RequestTopic {
     name: "claims",
     answers_on: "claim",
 };
+/// Where payments are proved.
+const PROOFS: RequestTopic = RequestTopic {
+    name: "proofs",
+    answers_on: "proof",
+};
+/// Requests of one kind that wait for those before them; the gate keeps more.
+const AT_A_DESK: usize = 16;
 /// Most bytes of an announcement: what clients accept without being asked.
 const ANNOUNCEMENT: usize = 64 << 10;
 
@@ -151,6 +160,7 @@ impl Buyers {
         keyring: Keyring,
         writer: &Started,
         gate: &Gate,
+        heads: Option<Heads>,
     ) -> anyhow::Result<Self> {
         let Telling {
             options,
@@ -179,7 +189,10 @@ impl Buyers {
             view,
             clock: clock.clone(),
         };
-        let claims = correspondence.serve_requests(&[CLAIMS]);
+        let requests = correspondence.serve_requests(&[CLAIMS, PROOFS]);
+        let (to_claims, claims) = mpsc::channel(AT_A_DESK);
+        let (to_proofs, proofs) = mpsc::channel(AT_A_DESK);
+        let prover = ProofDesk::new(options, Arc::clone(&writer.subtrees), heads);
         let desk = ClaimDesk {
             keyring: keyring.clone(),
             writer: writer.handle.clone(),
@@ -187,7 +200,9 @@ impl Buyers {
         };
         let tasks = vec![
             tokio::spawn(announcing.run()),
+            tokio::spawn(hand_out(requests, to_claims, to_proofs)),
             tokio::spawn(desk.run(claims)),
+            tokio::spawn(prove(prover, proofs)),
             tokio::spawn(forget_picked_up(
                 arrivals,
                 post.awaited.clone(),
@@ -217,6 +232,31 @@ async fn forget_picked_up(
     while let Some(subscriber) = arrivals.recv().await {
         let keys = awaited.0.lock().remove(&subscriber);
         keys.iter().flatten().for_each(|it| gate.forget(it));
+    }
+}
+
+/// Each request goes to its desk. Where one has too many, all wait: the gate then refuses more.
+async fn hand_out(
+    mut requests: mpsc::Receiver<Request>,
+    claims: mpsc::Sender<Request>,
+    proofs: mpsc::Sender<Request>,
+) {
+    while let Some(request) = requests.recv().await {
+        let desk = match request.topic == PROOFS.name {
+            true => &proofs,
+            false => &claims,
+        };
+        if desk.send(request).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Proves payments, one after another: each costs the database three look-ups.
+async fn prove(mut desk: ProofDesk, mut questions: mpsc::Receiver<Request>) {
+    while let Some(question) = questions.recv().await {
+        let answer = desk.answer(&question.payload).await;
+        drop(question.reply.send(&answer));
     }
 }
 

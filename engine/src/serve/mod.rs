@@ -143,7 +143,8 @@ impl Engine {
         let signing = Signing::start(config, data_dir, options, writer, &clock, announcer).await?;
         let heads = signing.as_ref().map(Signing::heads);
         let asked = node.as_ref().map(|(node, _)| node.clone());
-        let mut buyers = Buyers::start(telling, keyring.clone(), writer, &gate).await?;
+        let starting = Buyers::start(telling, keyring.clone(), writer, &gate, heads.clone());
+        let mut buyers = starting.await?;
         let following =
             node.map(|(node, ledger)| Following::start(node, ledger, writer, keyring.clone()));
         let ledger = following.as_ref().map(|it| it.status.clone());

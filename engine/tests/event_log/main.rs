@@ -7,6 +7,7 @@ mod erasure;
 mod faults;
 mod market;
 mod on_the_ledger;
+mod proving;
 mod recording;
 mod signing;
 mod snapshots;

@@ -34,6 +34,7 @@ mod metrics;
 mod names;
 mod other_chain;
 mod payments_astray;
+mod proving;
 mod secrets;
 mod shutdown;
 mod troubled_node;
