@@ -83,6 +83,12 @@ fn who_proves_that_he_paid_gets_his_time_and_nobody_else_does() {
     let login: Value = serde_json::from_slice(&fs::read(file).unwrap()).unwrap();
     let password = login["password"].as_str().unwrap();
 
+    // The receipt names the claim; what is proved is the payment itself, before it.
+    let proved = shop.run(&["receipt", "prove", file, "--json"]);
+    assert!(proved.success, "{}{}", proved.out, proved.err);
+    let proved: Value = serde_json::from_str(&proved.out).unwrap();
+    assert_eq!(proved["proved"]["claimed"], true, "{proved}");
+
     let port = shop.port();
     let _heart = Heart::start(port, "5", Some(("plug", &plug)), "sensor/live");
     let reader = Reader::start(port, "5", Some(("zoe", password)), &["sensor/live"]);
