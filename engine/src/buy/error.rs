@@ -79,7 +79,8 @@ pub enum BuyError {
     /// The answer has not come.
     #[error(
         "the payment {digest} is final, and no answer has come within {seconds} s ({reason}): run \
-         the same command again, which pays nothing twice; --give-up forgets it"
+         the same command again, which pays nothing twice. Whose login was used since is told no \
+         more: --give-up forgets it"
     )]
     NoAnswer {
         /// The payment.

@@ -6,7 +6,11 @@ use super::private_file::{self, PrivateFileError};
 use crate::control::Secret;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
+use tanglegate_crypto::{Identity, Receipt};
 use zeroize::Zeroizing;
+
+/// A receipt under its signature; it may hold a password.
+pub(super) type Signed = Zeroizing<Vec<u8>>;
 
 /// A login file that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -57,15 +61,18 @@ pub struct LoginFile {
 }
 
 impl LoginFile {
-    /// Refuses a place where something else than a file for this login stands.
+    /// Refuses a place where something else than a file for this login stands, or where none could
+    /// be written.
     ///
     /// # Errors
-    /// When it does, or cannot be read.
+    /// When that is so.
     pub(super) fn may_stand(
         path: &Path,
         identity: &str,
         username: &str,
     ) -> Result<(), LoginFileError> {
+        // The longest name of those that are written.
+        private_file::may_write(&Self::options(path))?;
         let Some(bytes) = private_file::read(path)? else {
             return Ok(());
         };
@@ -73,6 +80,16 @@ impl LoginFile {
             Ok(there) if there.identity == identity && there.username == username => Ok(()),
             _ => Err(LoginFileError::Occupied(path.to_owned())),
         }
+    }
+
+    /// The receipt of `identity` that a file holds, and the same under its signature; nothing where
+    /// there is no such file.
+    pub(super) fn receipt(path: &Path, identity: &Identity) -> Option<(Receipt, Signed)> {
+        let bytes = private_file::read(path).ok()??;
+        let there: Self = serde_json::from_slice(&bytes).ok()?;
+        let signed = Zeroizing::new(hex::decode(there.receipt.expose()).ok()?);
+        let receipt = identity.hear(&signed).ok()?;
+        Some((receipt, signed))
     }
 
     /// Writes the file, and the options of Mosquitto's clients beside it where there is a

@@ -82,9 +82,7 @@ pub(super) fn write_json(path: &Path, value: &impl Serialize) -> Result<(), Priv
 /// When it cannot be written.
 pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), PrivateFileError> {
     let failed = |source| io_error("write", path, source);
-    let mut name = path.as_os_str().to_owned();
-    name.push(".new");
-    let new = PathBuf::from(name);
+    let new = beside(path);
     let mut options = OpenOptions::new();
     // One that an interrupted call has left is of no use, and may have another mode.
     let _ = std::fs::remove_file(&new);
@@ -115,6 +113,20 @@ pub(super) fn remove(path: &Path) -> Result<(), PrivateFileError> {
     }
 }
 
+/// Refuses a place where nothing could be written, before there is something to write.
+///
+/// # Errors
+/// When nothing could.
+pub(super) fn may_write(path: &Path) -> Result<(), PrivateFileError> {
+    let failed = |source| io_error("write", path, source);
+    let new = beside(path);
+    let _ = std::fs::remove_file(&new);
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true).mode(0o600);
+    options.open(&new).map_err(failed)?;
+    std::fs::remove_file(&new).map_err(failed)
+}
+
 /// A folder for its owner alone, made where there is none.
 ///
 /// # Errors
@@ -125,6 +137,13 @@ pub(super) fn folder(path: &Path) -> Result<(), PrivateFileError> {
         .mode(0o700)
         .create(path)
         .map_err(|source| io_error("make the folder", path, source))
+}
+
+/// Where a file is written before it takes its place.
+fn beside(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".new");
+    PathBuf::from(name)
 }
 
 fn folder_of(path: &Path) -> &Path {
@@ -145,6 +164,17 @@ fn io_error(verb: &'static str, path: &Path, source: io::Error) -> PrivateFileEr
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_is_left_where_it_was_tried_and_no_folder_is_said_at_once() {
+        let folder = tempfile::tempdir().expect("a folder");
+        may_write(&folder.path().join("login")).expect("it may");
+        let left = std::fs::read_dir(folder.path()).expect("a folder").count();
+        assert_eq!(left, 0);
+        let error = may_write(&folder.path().join("none/login")).expect_err("there is no folder");
+        assert!(error.to_string().contains("none/login"), "{error}");
+        assert!(may_write(&folder.path().join("n".repeat(253))).is_err());
+    }
 
     #[test]
     fn what_is_written_is_read_back_by_its_owner_alone() {

@@ -5,7 +5,7 @@ use super::book::{Bond, Book, Login, Pending};
 use super::catalogue::Catalogue;
 use super::error::BuyError;
 use super::line::{Gate, Line, LineError};
-use super::login_file::LoginFile;
+use super::login_file::{LoginFile, Signed};
 use super::step::{Bought, Step, Tell, Wish};
 use super::terms::{Price, Terms};
 use crate::control::Secret;
@@ -241,6 +241,9 @@ impl Buyer {
         out: Option<PathBuf>,
         tell: &mut Tell<'_>,
     ) -> Result<Bought, BuyError> {
+        if let Some((receipt, signed)) = self.written(out.as_ref()) {
+            return self.write_down(&receipt, &signed, out, tell);
+        }
         let deadline = Instant::now() + self.patience;
         let mut reason = "nothing was heard".to_owned();
         let mut pause = PAUSES[0];
@@ -264,6 +267,24 @@ impl Buyer {
         }
     }
 
+    /// The receipt, where it was written down before. Whoever has used the login since is told it
+    /// no more.
+    fn written(&self, out: Option<&PathBuf>) -> Option<(Receipt, Signed)> {
+        let (pending, bond) = self.book.pending()?;
+        let digest = &pending.payment.digest;
+        let usual = out
+            .cloned()
+            .unwrap_or_else(|| self.beside(&pending.username));
+        let places = [usual, self.beside(&format!("refused-{digest}"))];
+        let mut found = places
+            .iter()
+            .filter_map(|it| LoginFile::receipt(it, &bond.identity));
+        found.find(|(receipt, _)| {
+            bs58::encode(receipt.digest).into_string() == *digest
+                && differs(receipt, pending, &bond).is_none()
+        })
+    }
+
     fn no_answer(&self, reason: String) -> BuyError {
         let pending = self.book.pending();
         BuyError::NoAnswer {
@@ -274,7 +295,7 @@ impl Buyer {
     }
 
     /// The receipt of the payment that was begun, from this connection or a new one.
-    async fn answer(&self, line: Option<Line>) -> Result<(Receipt, Zeroizing<Vec<u8>>), BuyError> {
+    async fn answer(&self, line: Option<Line>) -> Result<(Receipt, Signed), BuyError> {
         let (pending, bond) = self.book.pending().ok_or(BuyError::NothingBegun)?;
         let mut line = match line {
             Some(line) => line,

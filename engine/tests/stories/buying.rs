@@ -184,6 +184,10 @@ fn nothing_is_signed_beyond_a_cap_or_without_one_where_the_seller_names_the_pric
             "--cap-total 0.9 IOTA",
         ),
         (&["--amount", "0IOTA"], "least purchase"),
+        (
+            &["--amount", "1IOTA", "--out", "/no/folder/login"],
+            "/no/folder/login",
+        ),
         (&[], "--amount"),
     ] {
         let refused = stranger.buy(&shop, words);

@@ -131,6 +131,22 @@ fn whoever_is_stopped_at_any_step_goes_on_and_pays_once() {
 }
 
 #[test]
+fn who_has_used_the_login_already_still_comes_to_the_end() {
+    let shop = Shop::bare();
+    shop.open_for_business();
+    shop.fund(Key::from_seed(&[1; 32]).address());
+    let wish = wish(60, "ana");
+    buy_until(&shop, 1, &wish, |it| matches!(it, Step::Written { .. }));
+    let file = shop.folder.path().join("1.purchases.ana.json");
+    let login: LoginFile = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+    // From now on nobody is told the answer.
+    assert!(let_in(&shop, Some(("ana", password(&login)))));
+    let bought = buy(&shop, 1, &wish).unwrap();
+    assert_eq!(password(&bought.login), password(&login));
+    assert_eq!(paid(&shop, 1), 1);
+}
+
+#[test]
 fn another_purchase_waits_until_the_first_is_over() {
     let shop = Shop::bare();
     shop.open_for_business();
