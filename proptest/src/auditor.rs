@@ -112,7 +112,10 @@ impl Auditor {
         now: Timestamp,
     ) -> Result<(), Broken> {
         let expected = match command {
-            Command::ConfirmPayment(_) | Command::ClaimPayment { .. } | Command::Erase(_) => {
+            Command::ConfirmPayment(_)
+            | Command::ClaimPayment { .. }
+            | Command::ChangeOwned { .. }
+            | Command::Erase(_) => {
                 unreachable!("what may lead to several events is looked at on its own")
             }
             Command::AdoptHeadKey(key) => {

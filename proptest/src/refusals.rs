@@ -70,6 +70,7 @@ fn holds(rejection: &Rejection, command: &Command, state: &State, now: Timestamp
         Rejection::NotThePayer { payment, claimant } => state
             .waiting(payment)
             .is_some_and(|it| it.payer != *claimant),
+        Rejection::NotTheOwner(_) => matches!(command, Command::ChangeOwned { .. }),
         Rejection::Unclaimable(_) => matches!(command, Command::ClaimPayment { .. }),
         Rejection::NoRunningLease {
             username,

@@ -198,6 +198,17 @@ impl Acl {
                 known.ok_or(NOBODY)?;
                 Affected::Subscriber(*subscriber)
             }
+            Event::UsernameChanged {
+                subscriber,
+                username,
+            } => {
+                self.accounts.get(subscriber).ok_or(NOBODY)?;
+                self.logins.retain(|_, holder| holder != subscriber);
+                if let Some(username) = username {
+                    self.logins.insert(username.clone(), *subscriber);
+                }
+                Affected::Nobody
+            }
             Event::SubscriberSuspended { subscriber } => {
                 let own = self.open.remove(subscriber);
                 let own = own.ok_or("no open login of that identity")?;

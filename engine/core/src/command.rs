@@ -53,6 +53,17 @@ pub enum Command {
         /// What is kept of the new one.
         verifier: PasswordVerifier,
     },
+    /// The address that bought a login changes it.
+    ChangeOwned {
+        /// Who proved that the address is his.
+        owner: Address,
+        /// The login.
+        username: Username,
+        /// What is kept of its new password, if it gets one.
+        verifier: Option<PasswordVerifier>,
+        /// Its new name, if it gets one.
+        renamed: Option<Username>,
+    },
     /// Close a login until further notice.
     Suspend(Username),
     /// Open it again.
@@ -195,6 +206,9 @@ pub enum Rejection {
         /// Who asked for it.
         claimant: Address,
     },
+    /// Nobody is told whether there is a login of that name that is not his.
+    #[error("{0} has bought no login of that name here")]
+    NotTheOwner(Address),
     /// What was asked for cannot be had; the payment goes on waiting.
     #[error("{0}; the payment goes on waiting")]
     Unclaimable(UnmatchedReason),

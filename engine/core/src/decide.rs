@@ -2,8 +2,8 @@
 
 use crate::unseen::unseen;
 use crate::{
-    Access, Command, Event, LeaseKey, Offer, Rejection, Rule, State, Stream, SubscriberId,
-    Timestamp, Username,
+    Access, Address, Command, Event, LeaseKey, Offer, PasswordVerifier, Rejection, Rule, State,
+    Stream, SubscriberId, Timestamp, Username,
 };
 use purchase::{claim_payment, confirm_payment};
 
@@ -76,6 +76,12 @@ pub fn decide(state: &State, now: Timestamp, command: Command) -> Result<Vec<Eve
                 verifier: Some(verifier),
             }])
         }
+        Command::ChangeOwned {
+            owner,
+            username,
+            verifier,
+            renamed,
+        } => change_owned(state, owner, &username, verifier, renamed),
         Command::Suspend(username) => {
             let subscriber = named(state, username.clone())?;
             if is_suspended(state, subscriber) {
@@ -143,6 +149,39 @@ fn named(state: &State, username: Username) -> Result<SubscriberId, Rejection> {
     state
         .named(&username)
         .ok_or(Rejection::UnknownUsername(username))
+}
+
+fn change_owned(
+    state: &State,
+    owner: Address,
+    username: &Username,
+    verifier: Option<PasswordVerifier>,
+    renamed: Option<Username>,
+) -> Result<Vec<Event>, Rejection> {
+    let owned = |it: &SubscriberId| {
+        let account = state.subscriber(*it);
+        account.is_some_and(|it| it.owner == Some(owner))
+    };
+    let subscriber = state.named(username).filter(owned);
+    let subscriber = subscriber.ok_or(Rejection::NotTheOwner(owner))?;
+    let renamed = renamed.filter(|it| it != username);
+    if let Some(renamed) = &renamed {
+        if let Some(unseen) = unseen(renamed.as_str()) {
+            return Err(Rejection::UnseenInUsername(unseen));
+        }
+        if state.named(renamed).is_some() {
+            return Err(Rejection::UsernameTaken(renamed.clone()));
+        }
+    }
+    let password = verifier.map(|verifier| Event::PasswordChanged {
+        subscriber,
+        verifier: Some(verifier),
+    });
+    let name = renamed.map(|username| Event::UsernameChanged {
+        subscriber,
+        username: Some(username),
+    });
+    Ok(password.into_iter().chain(name).collect())
 }
 
 fn is_suspended(state: &State, subscriber: SubscriberId) -> bool {

@@ -63,6 +63,13 @@ pub enum Event {
         /// What is kept of it. Personal data; `None` without the key.
         verifier: Option<PasswordVerifier>,
     },
+    /// The login has another name; its time goes with it.
+    UsernameChanged {
+        /// Whose.
+        subscriber: SubscriberId,
+        /// The new name. Personal data; `None` without the key.
+        username: Option<Username>,
+    },
     /// The login opens nothing until it is reinstated. Leases run on.
     SubscriberSuspended {
         /// Whose.
@@ -213,6 +220,7 @@ impl Event {
             Self::RuleRemoved { rule } => Stream::Rule(*rule),
             Self::SubscriberRegistered { subscriber, .. }
             | Self::PasswordChanged { subscriber, .. }
+            | Self::UsernameChanged { subscriber, .. }
             | Self::SubscriberSuspended { subscriber }
             | Self::SubscriberReinstated { subscriber }
             | Self::SubscriberErased { subscriber }

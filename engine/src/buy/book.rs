@@ -313,6 +313,22 @@ impl Book {
         })
     }
 
+    /// A login has changed.
+    pub(super) fn keep_instead(
+        &mut self,
+        identity: &Identity,
+        before: &str,
+        username: &str,
+        password: Option<Secret>,
+    ) -> Result<(), BookError> {
+        let (identity, username) = (identity.to_string(), username.to_owned());
+        self.change(|kept| {
+            let logins = &mut kept.engines.entry(identity).or_default().logins;
+            logins.retain(|it| it.username != before && it.username != username);
+            logins.push(Login { username, password });
+        })
+    }
+
     fn engine(&self, identity: &Identity) -> Option<&Engine> {
         self.kept.engines.get(&identity.to_string())
     }

@@ -10,7 +10,7 @@ use super::purchase::{access, beside, by_key, hashed, random, word};
 use crate::buyers::{Claim, read_claim_answer};
 use crate::control::Secret;
 use crate::wallet::Key;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tanglegate_core::{PaymentId, Username};
 use tanglegate_crypto::{Identity, Order, Outcome, PasswordWish, Receipt, ReplyKey, SealedMemo};
@@ -99,9 +99,7 @@ impl Claimant {
             loop {
                 let message = line.next().await?;
                 if message.topic == CLAIM && !accepted {
-                    let said = read_claim_answer(&message.payload);
-                    said.unwrap_or_else(|| Err("it cannot be read".to_owned()))
-                        .map_err(|reason| BuyError::ClaimRefused { reason })?;
+                    said(&message.payload)?;
                     accepted = true;
                 } else if message.topic.ends_with("/credential")
                     && let Ok(signed) = reply_key.unseal(&message.payload, &identity, key.key_id)
@@ -140,7 +138,7 @@ impl Claimant {
         Ok((login, path))
     }
 
-    async fn catalogue(
+    pub(super) async fn catalogue(
         &mut self,
         line: &mut Line,
         named: Option<Identity>,
@@ -191,6 +189,36 @@ impl Claimant {
             receipt: Secret::new(String::new()),
         }
     }
+}
+
+/// What the engine says of a request, on the client's own `topic`.
+pub(super) async fn answered(
+    line: &mut Line,
+    topic: &str,
+    patience: Duration,
+    path: &Path,
+) -> Result<(), BuyError> {
+    let hear = async {
+        loop {
+            let message = line.next().await?;
+            if message.topic == topic {
+                return said(&message.payload);
+            }
+        }
+    };
+    let heard = timeout(patience, hear).await;
+    heard.unwrap_or_else(|_| {
+        Err(BuyError::ClaimUnanswered {
+            path: path.to_owned(),
+            seconds: patience.as_secs(),
+        })
+    })
+}
+
+fn said(answer: &[u8]) -> Result<(), BuyError> {
+    let said = read_claim_answer(answer);
+    said.unwrap_or_else(|| Err("it cannot be read".to_owned()))
+        .map_err(|reason| BuyError::ClaimRefused { reason })
 }
 
 fn fill(login: &mut LoginFile, receipt: &Receipt, signed: &[u8]) {

@@ -99,15 +99,15 @@ pub enum BuyError {
         field: &'static str,
     },
     /// The engine does not accept a claim.
-    #[error("the claim is refused: {reason}")]
+    #[error("the engine refuses: {reason}")]
     ClaimRefused {
         /// Its words.
         reason: String,
     },
     /// Nothing was heard of a claim.
     #[error(
-        "no answer to the claim came within {seconds} s. It may have been accepted: then the login in \
-         {path} works; if not, claim again"
+        "no answer came within {seconds} s. It may have been accepted: then the login in {path} works; \
+         if not, try again"
     )]
     ClaimUnanswered {
         /// The login file.

@@ -61,6 +61,32 @@ pub struct LoginFile {
 }
 
 impl LoginFile {
+    /// A login that was changed; what it may read is as it was.
+    pub(super) fn changed(
+        gate: &Gate,
+        identity: &Identity,
+        username: &str,
+        password: Option<Secret>,
+    ) -> Self {
+        Self {
+            gate: gate.to_string(),
+            identity: identity.to_string(),
+            offer: String::new(),
+            username: username.to_owned(),
+            password,
+            filter: None,
+            access: None,
+            from: None,
+            until: None,
+            outcome: "changed".to_owned(),
+            reason: None,
+            digest: String::new(),
+            amount: 0,
+            credit: 0,
+            receipt: Secret::new(String::new()),
+        }
+    }
+
     /// Refuses a place where something else than a file for this login stands, or where none could
     /// be written.
     ///

@@ -14,6 +14,7 @@
 
 mod book;
 mod catalogue;
+mod change;
 mod claim;
 mod error;
 mod line;
@@ -26,6 +27,7 @@ mod terms;
 
 pub use book::{Book, BookError};
 pub use catalogue::{Catalogue, CatalogueError};
+pub use change::Alteration;
 pub use claim::{Claimant, Demand};
 pub use error::BuyError;
 pub use line::{Gate, Line, LineError};

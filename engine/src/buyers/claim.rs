@@ -24,11 +24,14 @@ use tanglegate_crypto::{Identity, SEALED_MEMO};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ClaimError {
     /// Not the bytes of a claim.
-    #[error("this is no claim: {0}")]
+    #[error("this cannot be read: {0}")]
     Layout(&'static str),
     /// The proof does not hold.
     #[error(transparent)]
     Proof(#[from] ProofError),
+    /// The memo of a change cannot be carried out.
+    #[error("{0}")]
+    Refused(UnmatchedReason),
     /// The memo cannot be carried out.
     #[error("{0}; the payment goes on waiting")]
     Memo(UnmatchedReason),

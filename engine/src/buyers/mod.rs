@@ -6,12 +6,14 @@
 //! ledger ──sealed memo──▶ open ──order──▶ writer ──events──▶ answer ──▶ the same commit
 //! ```
 
+mod change;
 mod claim;
 mod keyring;
 mod master;
 mod reply;
 mod secrets;
 
+pub use change::Change;
 pub use claim::{Claim, ClaimError, claim_answer, read_claim_answer};
 pub use keyring::Keyring;
 pub use master::{MasterKeyError, MasterKeySource};

@@ -1,13 +1,13 @@
-//! `tanglegate claim`
+//! `tanglegate claim` and `tanglegate change-login`: what a wallet proves, and pays nothing for
 
 use super::pay::alone;
 use super::quantity;
 use super::subscriber::read_password;
 use super::table::printable;
-use crate::buy::{Book, Claimant, Demand, Gate, LoginFile};
+use crate::buy::{Alteration, Book, Claimant, Demand, Gate, LoginFile};
 use crate::wallet::Key;
 use serde_json::json;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tanglegate_core::{Digest, Nanos, PaymentId, Timestamp, Username};
 use tanglegate_crypto::Identity;
@@ -56,23 +56,11 @@ pub(super) struct Claim {
 impl Claim {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let _lock = alone(&self.wallet)?;
-        let key = Key::load(&self.wallet)?;
-        let state = self.state.unwrap_or_else(|| {
-            let mut path = self.wallet.as_os_str().to_owned();
-            path.push(".purchases");
-            PathBuf::from(path)
-        });
         let password = self.password_file.as_deref().map(read_password);
         let password = password.transpose()?;
         let empty = password.as_ref().is_some_and(|it| it.expose().is_empty());
         anyhow::ensure!(!empty, "the password file's first line is empty");
-        let mut claimant = Claimant {
-            gate: self.broker,
-            book: Book::open(&state, key.address())?,
-            key,
-            beside: state,
-            patience: self.deadline,
-        };
+        let mut claimant = claimant(self.broker, &self.wallet, self.state, self.deadline)?;
         let demand = Demand {
             payment: PaymentId {
                 digest: self.digest,
@@ -115,4 +103,81 @@ impl Claim {
         );
         Ok(())
     }
+}
+
+#[derive(clap::Args)]
+pub(super) struct ChangeLogin {
+    /// The login
+    #[arg(value_parser = Username::parse)]
+    username: Username,
+    /// Its new name; its time goes with it
+    #[arg(long, value_name = "NAME", value_parser = Username::parse)]
+    rename: Option<Username>,
+    /// A file whose first line is its new password; - reads standard input. The seller never sees it
+    #[arg(long, value_name = "FILE")]
+    password_file: Option<PathBuf>,
+    /// The seller's gate, as HOST:PORT
+    #[arg(long, value_name = "HOST:PORT")]
+    broker: Gate,
+    /// The key file that bought the login: it signs the change, and pays nothing
+    #[arg(long, value_name = "FILE")]
+    wallet: PathBuf,
+    /// Who sold it: 64 hexadecimal digits
+    #[arg(long, value_name = "HEX")]
+    identity: Option<Identity>,
+    /// Where purchases are kept (see `buy`); without it beside the wallet
+    #[arg(long, value_name = "FILE")]
+    state: Option<PathBuf>,
+    /// Where the login is written; without it beside the state
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// How long the answer may take
+    #[arg(long, default_value = "30s", value_parser = quantity::duration)]
+    deadline: Duration,
+}
+
+impl ChangeLogin {
+    pub(super) async fn run(self) -> anyhow::Result<()> {
+        let _lock = alone(&self.wallet)?;
+        let password = self.password_file.as_deref().map(read_password);
+        let password = password.transpose()?;
+        let empty = password.as_ref().is_some_and(|it| it.expose().is_empty());
+        anyhow::ensure!(!empty, "the password file's first line is empty");
+        anyhow::ensure!(
+            self.rename.is_some() || password.is_some(),
+            "say what shall change: --rename NAME, --password-file FILE"
+        );
+        let mut owner = claimant(self.broker, &self.wallet, self.state, self.deadline)?;
+        let wanted = Alteration {
+            username: self.username,
+            renamed: self.rename,
+            password,
+            identity: self.identity,
+            out: self.out,
+        };
+        let path = owner.change(&wanted).await?;
+        println!("changed  the login is in {}", path.display());
+        Ok(())
+    }
+}
+
+fn claimant(
+    gate: Gate,
+    wallet: &Path,
+    state: Option<PathBuf>,
+    patience: Duration,
+) -> anyhow::Result<Claimant> {
+    let key = Key::load(wallet)?;
+    let beside = state.unwrap_or_else(|| {
+        let mut path = wallet.as_os_str().to_owned();
+        path.push(".purchases");
+        PathBuf::from(path)
+    });
+    Ok(Claimant {
+        gate,
+        book: Book::open(&beside, key.address())?,
+        key,
+        beside,
+        patience,
+    })
 }

@@ -86,6 +86,8 @@ enum Command {
     /// What a receipt says, proved by the seller's log
     #[command(subcommand)]
     Receipt(receipt::Receipt),
+    /// Change the password or the name of a login that your wallet has bought
+    ChangeLogin(Box<claim::ChangeLogin>),
     /// Pay for an offer from a key file
     Pay(pay::Pay),
     /// Keep a key file: make one, show its address and balance, ask a faucet
@@ -170,6 +172,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Devnet(devnet) => devnet.run().await?,
         Command::Buy(buy) => return Ok(buy.run().await),
         Command::Claim(claim) => claim.run().await?,
+        Command::ChangeLogin(change) => change.run().await?,
         Command::Offers(offers) => offers.run().await?,
         Command::Receipt(receipt) => return Ok(receipt.run().await),
         Command::Pay(pay) => pay.run().await?,

@@ -41,6 +41,9 @@ pub fn describe(event: &Event) -> String {
         Event::PasswordChanged { subscriber, .. } => {
             format!("subscriber {subscriber} has a new password")
         }
+        Event::UsernameChanged { subscriber, .. } => {
+            format!("subscriber {subscriber} has another name")
+        }
         Event::SubscriberSuspended { subscriber } => {
             format!("subscriber {subscriber} is suspended")
         }

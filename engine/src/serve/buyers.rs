@@ -42,6 +42,11 @@ const PROOFS: RequestTopic = RequestTopic {
 };
 /// Requests of one kind that wait for those before them; the gate keeps more.
 const AT_A_DESK: usize = 16;
+/// Where owners change their logins.
+const LOGINS: RequestTopic = RequestTopic {
+    name: "logins",
+    answers_on: "login",
+};
 /// Most bytes of an announcement: what clients accept without being asked.
 const ANNOUNCEMENT: usize = 64 << 10;
 
@@ -189,7 +194,7 @@ impl Buyers {
             view,
             clock: clock.clone(),
         };
-        let requests = correspondence.serve_requests(&[CLAIMS, PROOFS]);
+        let requests = correspondence.serve_requests(&[CLAIMS, LOGINS, PROOFS]);
         let (to_claims, claims) = mpsc::channel(AT_A_DESK);
         let (to_proofs, proofs) = mpsc::channel(AT_A_DESK);
         let prover = ProofDesk::new(options, Arc::clone(&writer.subtrees), heads);
@@ -270,9 +275,22 @@ struct ClaimDesk {
 impl ClaimDesk {
     async fn run(self, mut claims: mpsc::Receiver<Request>) {
         while let Some(claim) = claims.recv().await {
-            let outcome = self.take(&claim.payload).await;
+            let outcome = match claim.topic {
+                "logins" => self.change(&claim.payload).await,
+                _ => self.take(&claim.payload).await,
+            };
             drop(claim.reply.send(&claim_answer(outcome)));
         }
+    }
+
+    async fn change(&self, change: &[u8]) -> Result<(), String> {
+        let now = self.clock.now();
+        let opened = self
+            .keyring
+            .open_change(change, now, &mut Entropy::system());
+        let command = opened.map_err(|it| it.to_string())?;
+        let changed = self.writer.submit(Origin::Buyer, None, command).await;
+        changed.map(|_| ()).map_err(|it| it.to_string())
     }
 
     async fn take(&self, claim: &[u8]) -> Result<(), String> {

@@ -512,6 +512,10 @@ fn nameless(events: &[(Position, Timestamp, Event)]) -> Option<SubscriberId> {
             | Event::PasswordChanged {
                 subscriber,
                 verifier: None,
+            }
+            | Event::UsernameChanged {
+                subscriber,
+                username: None,
             } => drop(nameless.insert(*subscriber)),
             Event::SubscriberErased { subscriber } => drop(nameless.remove(subscriber)),
             _ => {}

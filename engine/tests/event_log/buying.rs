@@ -1,7 +1,9 @@
 //! A stranger's order, from the sealed memo to the answer that only he can open.
 
 use crate::market::{Market, SELLER, confirmation, now};
-use tanglegate::buyers::{Claim, ClaimError, Keyring, Lifetimes, MasterKeySource, SecretStore};
+use tanglegate::buyers::{
+    Change, Claim, ClaimError, Keyring, Lifetimes, MasterKeySource, SecretStore,
+};
 use tanglegate::event_log::{Entropy, Origin};
 use tanglegate::wallet::Key;
 use tanglegate::writer::{Recording, Started};
@@ -365,4 +367,47 @@ async fn a_new_master_key_opens_what_the_old_one_did_and_the_old_one_no_more() {
         (before.key_id, before.valid_until)
     );
     counter.writer.stop().await;
+}
+
+#[tokio::test]
+async fn an_owner_moves_his_time_to_another_name() {
+    let counter = Counter::new().await;
+    let (zoe, eve) = (Stranger::new(1), Stranger::new(2));
+    let memo = zoe.memo(&counter, &counter.key(1), "zoe", PasswordWish::Make);
+    counter.confirm(zoe.pays(1, &memo)).await;
+    let change = |who: &Stranger, name: &str| {
+        let current = who.memo(&counter, &counter.key(2), "zoe", PasswordWish::Keep);
+        let next = who.memo(&counter, &counter.key(3), name, PasswordWish::Keep);
+        let (memo, name) = (current.as_bytes(), next.as_bytes());
+        let message = Change::message(&counter.identity(), memo, Some(name));
+        let signature = who.wallet.sign_personal(message.as_bytes());
+        Change::new(memo, Some(name), &signature).to_bytes()
+    };
+    let submit = async |bytes: &[u8]| {
+        let opened = counter
+            .keyring
+            .open_change(bytes, now(), &mut Entropy::system());
+        let command = opened.expect("a proof");
+        let handle = &counter.writer.handle;
+        handle.submit(Origin::Buyer, None, command).await
+    };
+    let stolen = submit(&change(&eve, "mine")).await;
+    let why = stolen.err().map(|it| it.to_string()).unwrap_or_default();
+    assert!(why.contains("has bought no login of that name"), "{why}");
+    submit(&change(&zoe, "other")).await.expect("it is hers");
+    counter.writer.stop().await;
+    // As it was told, and as it is replayed.
+    let told = counter.market.acl.lock().expect("not poisoned").clone();
+    let again = counter.market.writer("two", true).await.expect("it starts");
+    again.stop().await;
+    let replayed = counter.market.acl.lock().expect("not poisoned").clone();
+    let topic = tanglegate_core::TopicName::parse("sensor/live").expect("valid");
+    for acl in [told, replayed] {
+        assert!(acl.login("zoe").is_none());
+        let login = acl.login("other").expect("she has the other name");
+        let permit = acl.permit_deliver(Some(login.subscriber), &topic, now());
+        assert!(permit.is_ok(), "her time went with it");
+    }
+    let row = "projection.subscriber where username = 'other'";
+    assert_eq!(counter.market.count(row).await, 1);
 }

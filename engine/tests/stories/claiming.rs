@@ -113,3 +113,66 @@ fn who_proves_that_he_paid_gets_his_time_and_nobody_else_does() {
     let life = shop.run(&["audit", "payment", digest]);
     assert!(life.out.contains("[buyer]") && life.success, "{}", life.out);
 }
+
+#[test]
+fn a_buyer_moves_his_time_to_another_name_and_password() {
+    let shop = Shop::bare();
+    let plug = shop.open_for_business();
+    let wallet = shop.folder.path().join("zoe.key");
+    shop.say(&["wallet", "new", path(&wallet)]);
+    shop.fund(Key::load(&wallet).unwrap().address());
+    let (broker, node) = (format!("127.0.0.1:{}", shop.port()), shop.devnet.url());
+    let amount = format!("{}NANOS", 600 * SECOND);
+    shop.say(&[
+        "buy",
+        "plug-hour",
+        "--broker",
+        &broker,
+        "--node",
+        &node,
+        "--wallet",
+        path(&wallet),
+        "--username",
+        "zoe",
+        "--amount",
+        &amount,
+    ]);
+    let change = |more: &[&str]| {
+        let words = [
+            "change-login",
+            "--broker",
+            &broker,
+            "--wallet",
+            path(&wallet),
+        ];
+        shop.run_with(&[&words[..], more].concat(), "a password of her own\n")
+    };
+    let nobody = change(&["ana", "--rename", "zoë"]);
+    assert!(
+        nobody.err.contains("has bought no login of that name"),
+        "{}",
+        nobody.err
+    );
+    let changed = change(&["zoe", "--rename", "zoë", "--password-file", "-"]);
+    assert!(changed.success, "{}{}", changed.out, changed.err);
+    let port = shop.port();
+    let _heart = Heart::start(port, "5", Some(("plug", &plug)), "sensor/live");
+    let login = Some(("zoë", "a password of her own"));
+    Reader::start(port, "5", login, &["sensor/live"]).goes_on("sensor/live", 5);
+    // Paying again for the login finds it under its new name.
+    let more = shop.say(&[
+        "buy",
+        "plug-hour",
+        "--broker",
+        &broker,
+        "--node",
+        &node,
+        "--wallet",
+        path(&wallet),
+        "--amount",
+        &amount,
+        "--json",
+    ]);
+    let more: Value = serde_json::from_str(&more).unwrap();
+    assert_eq!(more["username"], "zoë");
+}

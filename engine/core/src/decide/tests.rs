@@ -669,3 +669,47 @@ fn a_payment_that_waits_is_claimed_by_its_payer_once() {
         Err(Rejection::NothingToClaim(payment))
     );
 }
+
+#[test]
+fn an_owner_changes_his_login_and_nobody_elses() {
+    let mut log = Log::with([Command::PublishOffer(plug_hour()), register("ana", 9)]);
+    let bought = ordered(1, 500_000_000, "zoe", PasswordWish::Make);
+    let owner = bought.payer;
+    log.record(NOW, Command::ConfirmPayment(bought))
+        .expect("recorded");
+    let change = |owner, username, renamed: Option<&str>| Command::ChangeOwned {
+        owner,
+        username: name(username),
+        verifier: Some(verifier()),
+        renamed: renamed.map(name),
+    };
+    let stranger = Address([8; 32]);
+    for (claimant, username) in [(stranger, "zoe"), (owner, "ana"), (owner, "nobody")] {
+        assert_eq!(
+            log.record(NOW, change(claimant, username, None)),
+            Err(Rejection::NotTheOwner(claimant))
+        );
+    }
+    assert_eq!(
+        log.record(NOW, change(owner, "zoe", Some("ana"))),
+        Err(Rejection::UsernameTaken(name("ana")))
+    );
+    let subscriber = log.state.named(&name("zoe"));
+    let events = log
+        .record(NOW, change(owner, "zoe", Some("zoë")))
+        .expect("his own");
+    assert_eq!(kept(&events), Some(&verifier()));
+    assert!(matches!(events[1], Event::UsernameChanged { .. }));
+    assert_eq!(log.state.named(&name("zoë")), subscriber);
+    assert_eq!(log.state.named(&name("zoe")), None, "the old name is free");
+    // The time went with it.
+    let more = ordered(2, 500_000_000, "zoë", PasswordWish::Keep);
+    let events = log
+        .record(NOW, Command::ConfirmPayment(more))
+        .expect("recorded");
+    assert!(
+        events
+            .iter()
+            .any(|it| matches!(it, Event::LeaseExtended { .. }))
+    );
+}

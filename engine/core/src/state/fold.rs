@@ -91,6 +91,20 @@ impl State {
                 self.is_known(*subscriber)?;
                 changes.push(self.subscriber_row(*subscriber)?);
             }
+            Event::UsernameChanged {
+                subscriber,
+                username,
+            } => {
+                let known = self.known(*subscriber)?;
+                let before = std::mem::replace(&mut known.username, username.clone());
+                if let Some(before) = before {
+                    self.usernames.remove(before);
+                }
+                if let Some(username) = username {
+                    self.usernames.insert(username.clone(), *subscriber);
+                }
+                changes.push(self.subscriber_row(*subscriber)?);
+            }
             Event::SubscriberSuspended { subscriber } => {
                 let known = self.known(*subscriber)?;
                 if std::mem::replace(&mut known.suspended, true) {

@@ -103,6 +103,13 @@ impl Sorting {
                 title: "new password".to_owned(),
                 well: true,
             }),
+            Event::UsernameChanged { .. } => self.lanes.passwords.push(Point {
+                at,
+                event: position,
+                label: "name".to_owned(),
+                title: "another name".to_owned(),
+                well: true,
+            }),
             Event::SubscriberSuspended { .. } => {
                 self.lanes
                     .suspended

@@ -201,6 +201,10 @@ fn newer_events() -> Vec<Event> {
     ];
     let reasons = UnmatchedReason::ALL.into_iter().skip(8);
     events.extend(reasons.map(|reason| Event::PaymentUnmatched { payment, reason }));
+    events.push(Event::UsernameChanged {
+        subscriber,
+        username: Username::parse("ana").ok(),
+    });
     events
 }
 

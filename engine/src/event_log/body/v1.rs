@@ -74,6 +74,14 @@ struct PasswordChanged<'a> {
     sealed_verifier: std::borrow::Cow<'a, [u8]>,
 }
 
+#[derive(Encode, Decode)]
+struct UsernameChanged<'a> {
+    #[cbor(n(0), with = "minicbor::bytes")]
+    subscriber: [u8; 16],
+    #[cbor(b(1), with = "minicbor::bytes")]
+    sealed_username: std::borrow::Cow<'a, [u8]>,
+}
+
 /// The plain text of a sealed verifier.
 #[derive(Encode, Decode)]
 struct WireVerifier {

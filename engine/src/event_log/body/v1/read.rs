@@ -4,7 +4,7 @@ use super::{
     AnswerAnnounced, ChainBound, HeadAnchored, HeadKeyAdopted, LeaseRevoked, LeaseTime,
     LedgerScanned, OfSubscriber, OfferPublished, OfferWithdrawn, PasswordChanged, PaymentApplied,
     PaymentConfirmed, PaymentUnmatched, RuleGiven, RuleRemoved, SubscriberRegistered, USERNAME,
-    VERIFIER, WirePayment, WireTariff, WireVerifier, access_code, reason_code,
+    UsernameChanged, VERIFIER, WirePayment, WireTariff, WireVerifier, access_code, reason_code,
 };
 use crate::event_log::body::BodyError;
 use crate::event_log::vault::Vault;
@@ -57,6 +57,13 @@ pub(in crate::event_log::body) fn decode(
             Event::PasswordChanged {
                 subscriber: SubscriberId(wire.subscriber),
                 verifier,
+            }
+        }
+        "username_changed" => {
+            let wire: UsernameChanged<'_> = reader.wire()?;
+            Event::UsernameChanged {
+                subscriber: SubscriberId(wire.subscriber),
+                username: reader.username(&wire.subscriber, &wire.sealed_username)?,
             }
         }
         "answer_announced" => {

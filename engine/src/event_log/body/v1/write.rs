@@ -3,8 +3,9 @@
 use super::{
     AnswerAnnounced, ChainBound, HeadAnchored, HeadKeyAdopted, LeaseRevoked, LeaseTime,
     LedgerScanned, MEMO, OfSubscriber, OfferPublished, OfferWithdrawn, PasswordChanged,
-    PaymentApplied, PaymentConfirmed, PaymentUnmatched, RuleGiven, RuleRemoved, VERIFIER, WireMemo,
-    WirePayment, WireTariff, WireVerifier, access_code, bytes, reason_code,
+    PaymentApplied, PaymentConfirmed, PaymentUnmatched, RuleGiven, RuleRemoved, USERNAME,
+    UsernameChanged, VERIFIER, WireMemo, WirePayment, WireTariff, WireVerifier, access_code, bytes,
+    reason_code,
 };
 use crate::event_log::vault::{Entropy, Owner, Vault};
 use tanglegate_core::{
@@ -43,6 +44,19 @@ pub(in crate::event_log::body) fn encode(
                 sealed_verifier: sealed_verifier.into_bytes().into(),
             };
             ("password_changed", bytes(wire))
+        }
+        Event::UsernameChanged {
+            subscriber,
+            username,
+        } => {
+            let key = vault.for_subscriber(*subscriber, entropy);
+            let username = known(username).as_str().as_bytes();
+            let sealed_username = key.seal(entropy.bytes(), USERNAME, username);
+            let wire = UsernameChanged {
+                subscriber: subscriber.0,
+                sealed_username: sealed_username.into_bytes().into(),
+            };
+            ("username_changed", bytes(wire))
         }
         Event::SubscriberSuspended { subscriber } => {
             ("subscriber_suspended", bytes(OfSubscriber(subscriber.0)))
