@@ -45,6 +45,17 @@ pub enum CatalogueError {
         /// What was seen.
         known: u64,
     },
+    /// A key that is older than the offers, which were asked for before it.
+    #[error(
+        "the key was signed at {key} (milliseconds since 1970), before the offers, of {offers}, and \
+         is made when it is asked for: somebody may be showing an old one"
+    )]
+    OldKey {
+        /// When the key was signed.
+        key: u64,
+        /// When the offers were.
+        offers: u64,
+    },
 }
 
 /// What a gate shows to everybody.
@@ -104,10 +115,53 @@ impl Catalogue {
     /// As for [`Catalogue::read`].
     pub(super) async fn key(&self, line: &mut Line) -> Result<KeyBody, CatalogueError> {
         let key = line.ask(KEY).await?;
-        self.identity.hear(&key).map_err(unbelieved(KEY))
+        let key = self.identity.hear(&key).map_err(unbelieved(KEY))?;
+        self.made_since(key)
+    }
+
+    /// Refuses a key that was made before the offers: what is sealed to an old one may never be
+    /// opened.
+    fn made_since(&self, key: KeyBody) -> Result<KeyBody, CatalogueError> {
+        let (key_at, offers) = (key.issued_at, self.issued_at);
+        match key_at < offers {
+            true => Err(CatalogueError::OldKey {
+                key: key_at,
+                offers,
+            }),
+            false => Ok(key),
+        }
     }
 }
 
 fn unbelieved(topic: &'static str) -> impl FnOnce(AnnouncementError) -> CatalogueError {
     move |source| CatalogueError::Announcement { topic, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tanglegate_crypto::{IdentityKey, KeyId};
+
+    #[test]
+    fn what_is_older_than_what_was_seen_is_a_replay() {
+        let catalogue = Catalogue {
+            identity: IdentityKey::from_bytes(&[7; 32]).identity(),
+            origin: "shop".to_owned(),
+            chain: None,
+            issued_at: 1_000,
+            offers: Vec::new(),
+        };
+        for (known, believed) in [(0, true), (1_000, true), (1_001, false)] {
+            assert_eq!(catalogue.not_before(known).is_ok(), believed, "{known}");
+        }
+        for (issued_at, believed) in [(999, false), (1_000, true), (5_000, true)] {
+            let key = KeyBody {
+                key_id: KeyId::from_bytes([1; 16]),
+                public: [2; 32],
+                issued_at,
+                valid_until: 9_000,
+            };
+            assert_eq!(catalogue.made_since(key).is_ok(), believed, "{issued_at}");
+        }
+    }
 }
