@@ -1,5 +1,6 @@
 //! `tanglegate receipt`
 
+use super::table::printable;
 use super::{complain, quantity};
 use crate::buy::{Catalogue, Gate, Line, ProofFile, fetch_proof, signed_receipt};
 use crate::proof::{CheckError, Proved, check};
@@ -197,7 +198,8 @@ fn tell(
                 );
             }
         }
-        Err(error) => println!("NOT PROVED: {error}"),
+        // The engine's own words may be in it.
+        Err(error) => println!("NOT PROVED: {}", printable(&error.to_string())),
     }
     Ok(checked.is_ok())
 }

@@ -243,3 +243,102 @@ impl PaymentProof {
         self.event.stored()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn proof() -> PaymentProof {
+        let wire = WireEvent {
+            position: 7,
+            stream: "payment/x:0".to_owned(),
+            version: 1,
+            kind: "payment_confirmed".to_owned(),
+            schema_version: 1,
+            idempotency_key: vec![1; 35].into(),
+            recorded_at: 9,
+            correlation: None,
+            causation: None,
+            meta: vec![1].into(),
+            body: vec![2; 300].into(),
+        };
+        PaymentProof {
+            head: "a head".to_owned(),
+            event: wire.into_event().expect("its columns fit"),
+            path: vec![[3; 32]; 22],
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_back_and_a_proof_of_millions_fits() {
+        let bytes = answer(Ok(proof()));
+        assert_eq!(read_answer(&bytes), Ok(Ok(proof())));
+        assert!(bytes.len() < 1_500, "{} bytes", bytes.len());
+        for why in [Unproved::NotYet, Unproved::Unavailable, Unproved::Unknown] {
+            let told = read_answer(&answer(Err(why.clone()))).expect("an answer");
+            assert_eq!(told, Err(why.to_string()));
+            assert_eq!(
+                Unproved::will_pass(&why.to_string()),
+                why != Unproved::Unknown
+            );
+        }
+    }
+
+    #[test]
+    fn columns_that_no_log_can_hold_are_refused_and_not_hashed() {
+        type Change = fn(&mut OwnedEvent);
+        let changes: [(&str, Change); 3] = [
+            ("stream", |it| it.stream = "s".repeat(256)),
+            ("kind", |it| it.kind = "k".repeat(64)),
+            ("idempotency key", |it| {
+                it.idempotency_key = Some(vec![1; 65]);
+            }),
+        ];
+        for (column, change) in changes {
+            let mut proof = proof();
+            change(&mut proof.event);
+            assert_eq!(read_answer(&answer(Ok(proof))), Err(column));
+        }
+        let mut long = proof();
+        long.path = vec![[3; 32]; LONGEST_PATH + 1];
+        assert!(read_answer(&answer(Ok(long))).is_err());
+    }
+
+    #[test]
+    fn a_proof_that_cannot_be_told_is_refused_in_words() {
+        let mut long = proof();
+        long.event.body = vec![2; LONGEST_ANSWER];
+        let told = read_answer(&answer(Ok(long))).expect("an answer");
+        assert_eq!(told, Err(Unproved::TooLong.to_string()));
+    }
+
+    #[test]
+    fn neither_or_both_is_no_answer() {
+        let both = |reason: Option<String>, it: Option<PaymentProof>| {
+            let wire = it.map(|it| WireProof {
+                head: it.head,
+                event: WireEvent::of(it.event),
+                path: Vec::new(),
+            });
+            read_answer(&written(&(reason, wire)))
+        };
+        assert!(both(None, None).is_err());
+        assert!(both(Some("not-yet: ".to_owned()), Some(proof())).is_err());
+        assert!(read_answer(&[0x80]).is_err() && read_answer(&[0; 6_000]).is_err());
+    }
+
+    #[test]
+    fn questions_are_read_in_one_form_only() {
+        let payment = PaymentId {
+            digest: Digest([4; 32]),
+            index: 300,
+        };
+        let bytes = Ask::about(payment).to_bytes();
+        assert_eq!(Ask::read(&bytes), Ok(payment));
+        // 0 in two bytes; a byte behind the end.
+        let loose = [&bytes[..35], &[0x18, 0x00]].concat();
+        for wrong in [loose, [&bytes[..], &[0]].concat(), Vec::new()] {
+            assert_eq!(Ask::read(&wrong), Err(Unproved::Unreadable));
+        }
+    }
+}
