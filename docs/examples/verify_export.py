@@ -22,7 +22,7 @@ try:
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 except ImportError:
-    Ed25519PublicKey = None
+    InvalidSignature = Ed25519PublicKey = None
 
 # The algorithm byte of Ed25519 in keys of signed notes (c2sp.org/signed-note).
 ED25519 = b"\x01"

@@ -3,11 +3,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use serde_json::Value;
 use tanglegate::wallet::Key;
 
-use crate::shop::{SECOND, Said, Shop, path};
+use crate::shop::{SECOND, Said, Shop, finish, path};
 
 /// Buys ten minutes of `plug-hour`; the file with login and receipt.
 fn bought(shop: &Shop, name: &str) -> PathBuf {
@@ -35,6 +36,25 @@ fn bought(shop: &Shop, name: &str) -> PathBuf {
 
 fn receipt(shop: &Shop, what: &str, file: &Path, more: &[&str]) -> Said {
     shop.run(&[&["receipt", what, path(file)], more].concat())
+}
+
+/// What the example for Python says: it shares nothing with the engine.
+fn python(file: &Path, proof: &Path, key: &str) -> Said {
+    // Debian's own, for which `./test` installs the package that checks signatures.
+    let debian = Path::new("/usr/bin/python3");
+    let program = if debian.exists() {
+        debian
+    } else {
+        Path::new("python3")
+    };
+    let script = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../docs/examples/verify_receipt.py"
+    );
+    let mut command = Command::new(program);
+    // It leaves nothing beside itself.
+    command.args(["-B", script, path(file), path(proof), "--key", key]);
+    finish(&mut command, "")
 }
 
 /// Changes a text in a file, which has to be there.
@@ -79,6 +99,13 @@ fn a_buyer_proves_that_the_log_holds_his_payment_and_nobody_can_change_a_word() 
             held.out
         );
     }
+    let foreign = python(&file, &kept, key);
+    assert_eq!(foreign.code, Some(0), "{foreign:?}");
+    assert!(
+        foreign.out.contains(&format!("are event {position} of ")),
+        "{}",
+        foreign.out
+    );
     let text = fs::read_to_string(&kept).unwrap();
     for secret in ["username", "password", "receipt"] {
         let secret = login[secret].as_str().unwrap();
@@ -100,6 +127,7 @@ fn a_buyer_proves_that_the_log_holds_his_payment_and_nobody_can_change_a_word() 
     let refused = receipt(&shop, "check", &file, &[]);
     assert_eq!(refused.code, Some(1), "{refused:?}");
     assert!(refused.out.contains("NOT PROVED"), "{}", refused.out);
+    assert_ne!(python(&file, &kept, key).code, Some(0));
 
     // A receipt that was changed is not the seller's; another one is not what was proved.
     fs::write(&kept, &text).unwrap();
@@ -108,6 +136,7 @@ fn a_buyer_proves_that_the_log_holds_his_payment_and_nobody_can_change_a_word() 
     let proof = ["--proof", path(&kept)];
     let refused = receipt(&shop, "check", &other, &proof);
     assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert_eq!(python(&other, &kept, key).code, Some(1));
     let broker = format!("127.0.0.1:{}", shop.port());
     let again = receipt(&shop, "prove", &file, &["--broker", &broker, "--key", key]);
     assert_eq!(again.code, Some(0), "after a restart: {again:?}");
