@@ -1,8 +1,8 @@
 //! `tanglegate bench`
 
 use super::asked_to_end;
-use crate::bench::log;
 use crate::bench::mqtt::{self, Section};
+use crate::bench::{buyers, log};
 use clap::Subcommand;
 use std::io::Write;
 use std::path::PathBuf;
@@ -37,6 +37,12 @@ pub(super) enum Bench {
         #[arg(long, default_value_t = 5_000_000, value_parser = clap::value_parser!(u64).range(10_000..=100_000_000))]
         events: u64,
         /// One round of each
+        #[arg(long)]
+        quick: bool,
+    },
+    /// Sell to strangers: answer sealed purchases, and hold against floods and forgeries
+    Buyers {
+        /// In a minute: fewer purchases, strangers and forgeries
         #[arg(long)]
         quick: bool,
     },
@@ -101,6 +107,14 @@ impl Bench {
             Self::Audit { events, quick } => {
                 let program = std::env::current_exe()?;
                 log::audit(program, events, quick, ended).await?.to_string()
+            }
+            Self::Buyers { quick } => {
+                let settings = if quick {
+                    buyers::Settings::quick()
+                } else {
+                    buyers::Settings::default()
+                };
+                buyers::run(settings, ended).await?.to_string()
             }
             Self::Mqtt {
                 only,

@@ -43,15 +43,18 @@ impl Following {
         };
         info!(node = node.host(), %seller, from = checkpoint, "following the ledger");
         let follower = Follower::new(node, settings);
-        let (status, handle) = (follower.status(), writer.handle.clone());
+        let status = follower.status();
+        let recorder = Recorder {
+            writer: writer.handle.clone(),
+            keyring,
+        };
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(async move {
             let mut feed = Feed {
                 follower,
                 seller,
-                writer: handle,
+                recorder,
                 noted: checkpoint,
-                keyring,
             };
             tokio::select! {
                 ended = feed.run() => match ended {
@@ -109,15 +112,21 @@ async fn note_scan(
 struct Feed {
     follower: Follower,
     seller: Address,
-    writer: WriterHandle,
+    recorder: Recorder,
     /// The checkpoint that the log knows.
     noted: u64,
+}
+
+/// Takes payments that the ledger confirmed.
+pub(super) struct Recorder {
+    pub(super) writer: WriterHandle,
     /// Opens what is sealed.
-    keyring: Keyring,
+    pub(super) keyring: Keyring,
 }
 
 /// What became of the payments that were handed over together.
-enum Fed {
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Fed {
     /// All of them are in the log.
     Recorded,
     /// Some are not: they have to be handed over again.
@@ -140,7 +149,7 @@ impl Feed {
                 },
                 _ = note.tick() => {
                     let status = self.follower.status().borrow().clone();
-                    match note_scan(&self.writer, self.seller, &status, self.noted).await {
+                    match note_scan(&self.recorder.writer, self.seller, &status, self.noted).await {
                         Ok(noted) => self.noted = noted,
                         Err(error) => warn!(%error, "the progress of the scan was not noted"),
                     }
@@ -153,17 +162,20 @@ impl Feed {
     async fn feed(&mut self, payments: Vec<Confirmation>) -> Fed {
         if let Some(chain) = self.follower.chain().cloned() {
             let bind = Command::BindChain(chain);
-            if let Err(error) = self.writer.submit(Origin::Ledger, None, bind).await {
+            let writer = &self.recorder.writer;
+            if let Err(error) = writer.submit(Origin::Ledger, None, bind).await {
                 error!(%error, "the ledger's payments are not recorded");
                 return Fed::Stopped;
             }
         }
-        self.record(payments).await
+        self.recorder.record(payments, &mut self.noted).await
     }
+}
 
+impl Recorder {
     /// Records payments. They are submitted together, so that they share commits, and answered
-    /// one by one.
-    async fn record(&mut self, payments: Vec<Confirmation>) -> Fed {
+    /// one by one. `noted` becomes the newest checkpoint of what is recorded.
+    pub(super) async fn record(&self, payments: Vec<Confirmation>, noted: &mut u64) -> Fed {
         let mut answers = Vec::with_capacity(payments.len());
         for (confirmation, reply) in open(&self.keyring, payments).await {
             let (payment, checkpoint) = (confirmation.payment, confirmation.checkpoint);
@@ -182,7 +194,7 @@ impl Feed {
         for (payment, checkpoint, answer) in answers {
             match answer.await {
                 Ok(Ok(Recording::Recorded { first, events })) => {
-                    self.noted = self.noted.max(checkpoint);
+                    *noted = (*noted).max(checkpoint);
                     let what = events
                         .last()
                         .map(crate::event_log::describe)

@@ -1,11 +1,13 @@
 //! The engine: everything that runs while `tanglegate serve` runs, in one value.
 
 mod buyers;
+mod counter;
 mod database;
 mod following;
 mod heads;
 mod status;
 
+pub(crate) use counter::Counter;
 pub use database::{Database, data_dir};
 
 use crate::config::Config;
@@ -15,11 +17,12 @@ use crate::heads::KeyFolder;
 use crate::ledger::{Node, NodeLimits};
 use crate::metrics::{MetricsServer, Sources};
 use crate::snapshot::Taker;
-use crate::writer::{self, News, Settings, Started};
+use crate::writer::{self, News, Settings, StartError, Started};
 use anyhow::Context;
 use buyers::{Buyers, Post, Secrets, Telling};
 use following::Following;
 use heads::Signing;
+use sqlx::postgres::PgConnectOptions;
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -72,31 +75,12 @@ impl Engine {
         event_log::migrate(options).await?;
         let (view, clock) = (AccessView::new(), Clock::wall());
         let post = Post::default();
-        let (installed, told, delivered) = (view.clone(), view.clone(), post.clone());
         let settings = Settings {
             node: config.node.clone(),
             past: KeyFolder::of(data_dir).past()?,
             ..Settings::default()
         };
-        let writer = writer::start(
-            options,
-            settings,
-            Entropy::system(),
-            {
-                let clock = clock.clone();
-                move || clock.now()
-            },
-            move |acl| installed.install(acl),
-            move |news| match news {
-                News::Recorded(events) => {
-                    told.apply(events);
-                    delivered.deliver(events);
-                }
-                News::Stale => told.mark_stale(),
-                News::Fresh => told.mark_fresh(),
-            },
-        )
-        .await?;
+        let writer = start_writer(options, settings, &view, &post, &clock).await?;
         info!(
             events = writer.replayed,
             "the event log is replayed and verified"
@@ -259,6 +243,34 @@ impl Engine {
         self.database.stop().await;
         info!("stopped");
     }
+}
+
+/// Starts the writer: what it records, the gate enforces and the buyers are told.
+async fn start_writer(
+    options: &PgConnectOptions,
+    settings: Settings,
+    view: &AccessView,
+    post: &Post,
+    clock: &Clock,
+) -> Result<Started, StartError> {
+    let (installed, told, delivered) = (view.clone(), view.clone(), post.clone());
+    let clock = clock.clone();
+    writer::start(
+        options,
+        settings,
+        Entropy::system(),
+        move || clock.now(),
+        move |acl| installed.install(acl),
+        move |news| match news {
+            News::Recorded(events) => {
+                told.apply(events);
+                delivered.deliver(events);
+            }
+            News::Stale => told.mark_stale(),
+            News::Fresh => told.mark_fresh(),
+        },
+    )
+    .await
 }
 
 /// Says how much memory clients can make the engine use.

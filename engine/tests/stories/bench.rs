@@ -1,7 +1,8 @@
-//! The measurement of the gate, in small.
+//! The measurements of the gate and of selling to strangers, in small.
 
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
+use tanglegate::bench::buyers;
 use tanglegate::bench::mqtt::{Section, Settings, run};
 
 fn small(only: &[Section]) -> Settings {
@@ -78,4 +79,30 @@ fn a_measurement_stops_when_it_is_asked_to() {
     let settings = small(&[Section::Throughput]);
     let error = run(&settings, &AtomicBool::new(true), |_| {}).unwrap_err();
     assert!(error.to_string().contains("stopped"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn strangers_are_answered_and_forgeries_are_recorded_once() {
+    let settings = buyers::Settings {
+        alone: 3,
+        together: 20,
+        rounds: 1,
+        crowd: 20,
+        flood: Duration::from_millis(300),
+        forged: 20,
+    };
+    let report = buyers::run(settings, std::future::pending()).await;
+    let text = report
+        .unwrap_or_else(|error| panic!("{error:#}"))
+        .to_string();
+    for row in [
+        "alone, told, p99",
+        "a commit of its 8 rows",
+        "20 at once, the last one told",
+        "a flood from one address",
+        "the memo: 256 bytes; 2.0 events",
+        "the memo: 256 bytes; 3.0 events",
+    ] {
+        assert!(text.contains(row), "{row}: {text}");
+    }
 }

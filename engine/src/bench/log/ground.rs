@@ -14,7 +14,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tanglegate_core::{Acl, Timestamp};
 
 /// A server in a folder of its own.
-pub(super) struct Ground {
+pub(in crate::bench) struct Ground {
     server: PrivatePostgres,
     folder: PathBuf,
 }
@@ -38,7 +38,10 @@ impl Ground {
     }
 
     /// A database with an empty log, on the same server.
-    pub(super) async fn database(&self, name: &'static str) -> anyhow::Result<PgConnectOptions> {
+    pub(in crate::bench) async fn database(
+        &self,
+        name: &'static str,
+    ) -> anyhow::Result<PgConnectOptions> {
         let options = self.server.connect_options().disable_statement_logging();
         let mut owner = PgConnection::connect_with(&options).await?;
         owner
@@ -51,7 +54,7 @@ impl Ground {
     }
 
     /// What the figures hold for.
-    pub(super) fn note(&self) -> String {
+    pub(in crate::bench) fn note(&self) -> String {
         let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
         format!(
             "PostgreSQL {} with fsync on in {}, {cores} cores; ratios are the middle of alternating \
@@ -62,7 +65,7 @@ impl Ground {
     }
 
     /// Where files may stand that go with it.
-    pub(super) fn folder(&self) -> &Path {
+    pub(in crate::bench) fn folder(&self) -> &Path {
         &self.folder
     }
 
@@ -83,7 +86,7 @@ fn remove(folder: &Path) {
 }
 
 /// A connection with all rights, to make floors with.
-pub(super) async fn owner(options: &PgConnectOptions) -> anyhow::Result<PgConnection> {
+pub(in crate::bench) async fn owner(options: &PgConnectOptions) -> anyhow::Result<PgConnection> {
     PgConnection::connect_with(options)
         .await
         .context("the measured server does not answer")

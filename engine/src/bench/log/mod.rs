@@ -9,10 +9,10 @@ mod load;
 mod replay;
 mod report;
 
-use ground::Ground;
+pub(super) use ground::{Ground, owner};
 use load::Shape;
 pub use report::{Budget, Line, Report};
-pub(super) use report::{grouped, median};
+pub(super) use report::{grouped, median, micros};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -104,7 +104,8 @@ pub async fn audit(
     .await
 }
 
-async fn on_ground(
+/// Measures on a private durable server that is gone afterwards.
+pub(super) async fn on_ground(
     ended: impl Future<Output = ()>,
     measure: impl AsyncFnOnce(&Ground) -> anyhow::Result<Report>,
 ) -> anyhow::Result<Report> {

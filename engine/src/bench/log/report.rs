@@ -94,7 +94,7 @@ pub(super) fn per_second(count: f64, time: Duration, unit: &str) -> String {
 }
 
 /// A short time in microseconds.
-pub(super) fn micros(time: Duration) -> String {
+pub(in crate::bench) fn micros(time: Duration) -> String {
     format!("{:.0} µs", time.as_secs_f64() * 1e6)
 }
 

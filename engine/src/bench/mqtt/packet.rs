@@ -2,7 +2,7 @@
 
 /// The version of the protocol that a client speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Version {
+pub(in crate::bench) enum Version {
     V311,
     V5,
 }
@@ -81,8 +81,20 @@ impl<'a> Hello<'a> {
     }
 }
 
+/// The CONNECT of a 5.0 client without a login, with a keep-alive of 0.
+pub(in crate::bench) fn anonymous(client_id: &str) -> Vec<u8> {
+    let mut body = text("MQTT");
+    body.extend([5, 0x02, 0, 0, 0]);
+    body.extend(text(client_id));
+    packet(0x10, &body)
+}
+
 /// A SUBSCRIBE with identifier 1.
-pub(super) fn subscribe<T: AsRef<str>>(version: Version, filters: &[T], qos: u8) -> Vec<u8> {
+pub(in crate::bench) fn subscribe<T: AsRef<str>>(
+    version: Version,
+    filters: &[T],
+    qos: u8,
+) -> Vec<u8> {
     let mut body = vec![0, 1];
     body.extend(no_properties(version));
     for filter in filters {
@@ -116,14 +128,14 @@ pub(super) fn answer(first: u8, id: [u8; 2]) -> [u8; 4] {
 
 /// A packet that was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Packet<'a> {
+pub(in crate::bench) struct Packet<'a> {
     /// Kind and flags.
     pub(super) first: u8,
-    pub(super) body: &'a [u8],
+    pub(in crate::bench) body: &'a [u8],
 }
 
 impl Packet<'_> {
-    pub(super) fn kind(&self) -> u8 {
+    pub(in crate::bench) fn kind(&self) -> u8 {
         self.first >> 4
     }
 
@@ -143,7 +155,7 @@ impl Packet<'_> {
 }
 
 /// The first packet of `bytes` and its length in bytes, once it is whole.
-pub(super) fn cut(bytes: &[u8]) -> Option<(Packet<'_>, usize)> {
+pub(in crate::bench) fn cut(bytes: &[u8]) -> Option<(Packet<'_>, usize)> {
     let (mut length, mut at) = (0, 1);
     loop {
         let byte = *bytes.get(at)?;

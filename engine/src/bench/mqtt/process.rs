@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 const TICKS: f64 = 100.0;
 
 /// Resident memory of a process in bytes.
-pub(super) fn resident(process: u32) -> anyhow::Result<u64> {
+pub(in crate::bench) fn resident(process: u32) -> anyhow::Result<u64> {
     let status = fs::read_to_string(format!("/proc/{process}/status"))
         .context("memory can be weighed on Linux only")?;
     let line = status.lines().find_map(|it| it.strip_prefix("VmRSS:"));
@@ -20,12 +20,12 @@ pub(super) fn resident(process: u32) -> anyhow::Result<u64> {
 }
 
 /// Seconds of processor time that a process has taken so far.
-pub(super) fn processor_time(process: u32) -> anyhow::Result<f64> {
+pub(in crate::bench) fn processor_time(process: u32) -> anyhow::Result<f64> {
     taken(format!("/proc/{process}/stat").as_ref())
 }
 
 /// User and system time of a process or thread, in seconds.
-fn taken(stat: &Path) -> anyhow::Result<f64> {
+pub(in crate::bench) fn taken(stat: &Path) -> anyhow::Result<f64> {
     let stat = fs::read_to_string(stat).context("processor time is known on Linux only")?;
     // The name in parentheses may hold anything; the times are the 14th and 15th field.
     let (_, rest) = stat.rsplit_once(')').context("no name in stat")?;
@@ -35,7 +35,7 @@ fn taken(stat: &Path) -> anyhow::Result<f64> {
 }
 
 /// Watches how busy a thread of the load is: one at 100 % would be measured in the server's place.
-pub(super) struct Busy {
+pub(in crate::bench) struct Busy {
     stat: PathBuf,
     begun: Instant,
     before: f64,
@@ -43,7 +43,7 @@ pub(super) struct Busy {
 
 impl Busy {
     /// The thread that calls this.
-    pub(super) fn this_thread() -> anyhow::Result<PathBuf> {
+    pub(in crate::bench) fn this_thread() -> anyhow::Result<PathBuf> {
         let thread =
             fs::read_link("/proc/thread-self").context("threads are known on Linux only")?;
         Ok(Path::new("/proc").join(thread).join("stat"))
@@ -67,7 +67,7 @@ impl Busy {
 
 /// Lets this process and those it starts have as many connections as the system allows; returns
 /// how many files that is.
-pub(super) fn raise_file_limit() -> u64 {
+pub(in crate::bench) fn raise_file_limit() -> u64 {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {
