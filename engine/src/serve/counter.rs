@@ -44,7 +44,7 @@ impl Counter {
             ..GateConfig::default()
         };
         let gate = Gate::start(config.settings(data_dir), view, clock.clone()).await?;
-        let buyers = Buyers::start(telling, keyring.clone(), &writer, &gate).await?;
+        let buyers = Buyers::start(telling, keyring.clone(), &writer, &gate, None).await?;
         let recorder = Recorder {
             writer: writer.handle.clone(),
             keyring,
