@@ -161,17 +161,20 @@ impl EventLog {
         Ok(events.await?.pop())
     }
 
-    /// What buyers were told since `instant`, oldest first.
+    /// What buyers were told since `instant`, oldest first; of more than `most` the newest.
     ///
     /// # Errors
     /// As for [`EventLog::events_of`].
     pub async fn answers_since(
         &mut self,
         instant: Timestamp,
+        most: usize,
     ) -> Result<Vec<OwnedEvent>, EventLogError> {
-        let condition = "kind = 'answer_announced' and \
-             recorded_at >= to_timestamp($1::bigint / 1000.0)";
-        self.select(condition, |it| it.bind(signed(instant.0)))
+        let condition = "position in (select position from event_log.event \
+             where kind = 'answer_announced' and recorded_at >= to_timestamp($1::bigint / 1000.0) \
+             order by recorded_at desc, position desc limit $2)";
+        let most = i64::try_from(most).unwrap_or(i64::MAX);
+        self.select(condition, |it| it.bind(signed(instant.0)).bind(most))
             .await
     }
 

@@ -11,6 +11,7 @@ use crate::proof::ProofDesk;
 use crate::writer::{Started, SubmitError, WriterHandle};
 use anyhow::Context;
 use parking_lot::Mutex;
+use sha2::{Digest as _, Sha256};
 use sqlx::postgres::PgConnectOptions;
 use std::collections::HashMap;
 use std::path::Path;
@@ -19,7 +20,9 @@ use std::time::Duration;
 use tanglegate_broker::{
     AccessView, Announcer, Clock, Correspondence, Gate, Request, RequestTopic, SealedAnswer,
 };
-use tanglegate_core::{ChainId, Event, Offer, Recorded, SubscriberId, Timestamp, VerifierKey};
+use tanglegate_core::{
+    ChainId, Event, IdempotencyKey, Offer, Recorded, SubscriberId, Timestamp, VerifierKey,
+};
 use tanglegate_crypto::{IdentityBody, MasterError, OfferLine, OffersBody};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
@@ -28,6 +31,8 @@ use zeroize::Zeroizing;
 
 /// How long answers are told: older ones are not looked for.
 const TOLD_FOR: u64 = 7 * 24 * 3_600_000;
+/// Most buyers whose first login is awaited, and most answers that a start looks for.
+const AWAITED: usize = 65_536;
 /// How often secrets are looked at.
 const LOOK: Duration = Duration::from_secs(60);
 /// Where payments that wait are claimed.
@@ -110,6 +115,10 @@ impl Post {
         }
         if let (Some(subscriber), Some(view)) = (subscriber, self.view.get()) {
             let mut awaited = self.awaited.0.lock();
+            if awaited.len() >= AWAITED && !awaited.contains_key(subscriber) {
+                // His answer is told until it expires.
+                return;
+            }
             let keys = awaited.entry(*subscriber).or_default();
             if !keys.contains(key_id) {
                 keys.push(*key_id);
@@ -265,6 +274,14 @@ async fn prove(mut desk: ProofDesk, mut questions: mpsc::Receiver<Request>) {
     }
 }
 
+/// What makes a buyer's request the same however often it comes, also when the writer has to look
+/// whether its commit has happened. It is signed, so that nobody else can send it.
+fn request_key(request: &[u8]) -> IdempotencyKey {
+    let hash: [u8; 32] = Sha256::digest(request).into();
+    let (half, _) = hash.split_first_chunk().expect("half of 32 bytes");
+    IdempotencyKey::Person(*half)
+}
+
 /// Takes claims, one after another: each costs a signature check and a key agreement.
 struct ClaimDesk {
     keyring: Keyring,
@@ -289,7 +306,8 @@ impl ClaimDesk {
             .keyring
             .open_change(change, now, &mut Entropy::system());
         let command = opened.map_err(|it| it.to_string())?;
-        let changed = self.writer.submit(Origin::Buyer, None, command).await;
+        let key = Some(request_key(change));
+        let changed = self.writer.submit(Origin::Buyer, key, command).await;
         changed.map(|_| ()).map_err(|it| it.to_string())
     }
 
@@ -299,7 +317,12 @@ impl ClaimDesk {
         let (command, reply) = opened.map_err(|it| it.to_string())?;
         let submitted = self
             .writer
-            .enqueue(Origin::Buyer, None, command, Some(reply))
+            .enqueue(
+                Origin::Buyer,
+                Some(request_key(claim)),
+                command,
+                Some(reply),
+            )
             .await;
         let answer = submitted.map_err(|it| it.to_string())?.await;
         let answer = answer.map_err(|_| SubmitError::Stopped.to_string())?;
@@ -311,7 +334,7 @@ impl ClaimDesk {
 async fn tell_again(options: &PgConnectOptions, post: &Post, now: Timestamp) -> anyhow::Result<()> {
     let mut log = EventLog::open_to_read(options).await?;
     let since = Timestamp(now.0.saturating_sub(TOLD_FOR));
-    let answers = log.answers_since(since).await;
+    let answers = log.answers_since(since, AWAITED).await;
     log.close().await;
     let vault = Vault::default();
     let gate = post.gate.get().expect("the gate is there");

@@ -4,7 +4,7 @@ use crate::market::{Market, SELLER, confirmation, now};
 use tanglegate::buyers::{
     Change, Claim, ClaimError, Keyring, Lifetimes, MasterKeySource, SecretStore,
 };
-use tanglegate::event_log::{Entropy, Origin};
+use tanglegate::event_log::{Entropy, EventLog, Origin};
 use tanglegate::wallet::Key;
 use tanglegate::writer::{Recording, Started};
 use tanglegate_broker::login::Cost;
@@ -143,6 +143,15 @@ async fn a_stranger_orders_a_login_and_alone_is_told_how_to_use_it() {
     let memo = zoe.memo(&counter, &key, "zoe", PasswordWish::Make);
     let events = counter.confirm(zoe.pays(1, &memo)).await;
     assert!(matches!(events.last(), Some(Event::AnswerAnnounced { .. })));
+    let mut log = EventLog::open_to_read(&counter.market.database.connect_options())
+        .await
+        .expect("opens");
+    let told = |answers: Vec<_>| answers.len();
+    for (since, most, found) in [(0, 5, 1), (0, 0, 0), (now().0 + 60_000, 5, 0)] {
+        let answers = log.answers_since(Timestamp(since), most).await;
+        assert_eq!(told(answers.expect("readable")), found, "{since} {most}");
+    }
+    log.close().await;
     let receipt = zoe.hears(&counter, &events).expect("an answer");
     assert_eq!(receipt.outcome, Outcome::TimeBought);
     assert_eq!((receipt.position, receipt.amount), (3, 500_000_000));
