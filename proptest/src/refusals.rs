@@ -66,10 +66,13 @@ fn holds(rejection: &Rejection, command: &Command, state: &State, now: Timestamp
         }
         Rejection::AlreadySuspended(name) => suspended(name) == Some(true),
         Rejection::NotSuspended(name) => suspended(name) == Some(false),
-        Rejection::NothingToClaim(payment) => state.waiting(payment).is_none(),
-        Rejection::NotThePayer { payment, claimant } => state
-            .waiting(payment)
-            .is_some_and(|it| it.payer != *claimant),
+        Rejection::NothingToClaim(payment) => match command {
+            Command::ClaimPayment { payer, .. } => {
+                let waiting = state.waiting(payment);
+                waiting.is_none_or(|it| it.payer != *payer)
+            }
+            _ => false,
+        },
         Rejection::NotTheOwner(_) => matches!(command, Command::ChangeOwned { .. }),
         Rejection::Unclaimable(_) => matches!(command, Command::ClaimPayment { .. }),
         Rejection::NoRunningLease {

@@ -195,17 +195,13 @@ pub enum Rejection {
         /// The name that the key carries.
         offered: String,
     },
-    /// There is no such payment, or it was booked.
-    #[error("payment {0} does not wait to be claimed: it is unknown here, or bought time already")]
+    /// There is no such payment, it was booked, or somebody else made it: which of these is
+    /// nobody's business.
+    #[error(
+        "payment {0} does not wait to be claimed by this address: another one made it, it is unknown \
+         here, or it bought time already"
+    )]
     NothingToClaim(PaymentId),
-    /// Somebody else's money.
-    #[error("payment {payment} was made by another address than {claimant}")]
-    NotThePayer {
-        /// Which payment.
-        payment: PaymentId,
-        /// Who asked for it.
-        claimant: Address,
-    },
     /// Nobody is told whether there is a login of that name that is not his.
     #[error("{0} has bought no login of that name here")]
     NotTheOwner(Address),

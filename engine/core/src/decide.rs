@@ -160,7 +160,7 @@ fn change_owned(
 ) -> Result<Vec<Event>, Rejection> {
     let owned = |it: &SubscriberId| {
         let account = state.subscriber(*it);
-        account.is_some_and(|it| it.owner == Some(owner))
+        account.is_some_and(|it| it.owner == Some(owner) && !it.suspended)
     };
     let subscriber = state.named(username).filter(owned);
     let subscriber = subscriber.ok_or(Rejection::NotTheOwner(owner))?;

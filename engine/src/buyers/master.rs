@@ -67,11 +67,11 @@ impl MasterKeySource {
         }
     }
 
-    /// The key. `fresh` are random bytes for a first one.
+    /// The key. `fresh` are random bytes for a first one; without them there has to be one.
     ///
     /// # Errors
     /// When there is none where one must be, it is no key, or others may read its file.
-    pub fn load(&self, fresh: &Zeroizing<[u8; 32]>) -> Result<MasterKey, MasterKeyError> {
+    pub fn load(&self, fresh: Option<&Zeroizing<[u8; 32]>>) -> Result<MasterKey, MasterKeyError> {
         let content = |place: String| move |source| MasterKeyError::Content { place, source };
         match self {
             Self::Given(text) => MasterKey::from_text(text).map_err(content(VARIABLE.to_owned())),
@@ -84,12 +84,15 @@ impl MasterKeySource {
                     is_private(path)?;
                     MasterKey::from_text(&text).map_err(content(path.display().to_string()))
                 }
-                Err(error) if error.kind() == ErrorKind::NotFound => {
-                    let key = MasterKey::from_bytes(**fresh);
-                    write(path, key.to_text().as_bytes()).map_err(|source| file(path, source))?;
-                    Ok(key)
-                }
-                Err(source) => Err(file(path, source)),
+                Err(source) => match fresh.filter(|_| source.kind() == ErrorKind::NotFound) {
+                    None => Err(file(path, source)),
+                    Some(fresh) => {
+                        let key = MasterKey::from_bytes(**fresh);
+                        let text = key.to_text();
+                        write(path, text.as_bytes()).map_err(|source| file(path, source))?;
+                        Ok(key)
+                    }
+                },
             },
         }
     }
@@ -223,8 +226,9 @@ mod tests {
     fn a_first_key_is_made_and_found_again() {
         let folder = TempDir::new().expect("a folder");
         let source = MasterKeySource::of(folder.path());
-        let made = source.load(&fresh()).expect("made");
-        let again = source.load(&Zeroizing::new([8; 32])).expect("found");
+        assert!(source.load(None).is_err(), "none is made unasked");
+        let made = source.load(Some(&fresh())).expect("made");
+        let again = source.load(Some(&Zeroizing::new([8; 32]))).expect("found");
         assert_eq!(made.id(), again.id());
         let path = folder.path().join("keys/master.key");
         let mode = std::fs::metadata(&path)
@@ -233,20 +237,23 @@ mod tests {
             .mode();
         assert_eq!(mode & 0o777, 0o600);
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).expect("changed");
-        let refused = source.load(&fresh()).expect_err("others may read it");
+        let refused = source.load(Some(&fresh())).expect_err("others may read it");
         assert!(refused.to_string().contains("chmod 600"), "{refused}");
     }
 
     #[test]
     fn what_is_no_key_is_not_repeated() {
         let given = MasterKeySource::Given(Zeroizing::new("hunter2".to_owned()));
-        let refused = given.load(&fresh()).expect_err("no key").to_string();
+        let refused = given.load(Some(&fresh())).expect_err("no key").to_string();
         assert!(
             refused.contains(VARIABLE) && !refused.contains("hunter2"),
             "{refused}"
         );
         let missing = MasterKeySource::Provided(PathBuf::from("/nowhere/master"));
-        let refused = missing.load(&fresh()).expect_err("not there").to_string();
+        let refused = missing
+            .load(Some(&fresh()))
+            .expect_err("not there")
+            .to_string();
         assert!(refused.contains("/nowhere/master"), "{refused}");
     }
 }

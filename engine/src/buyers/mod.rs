@@ -10,13 +10,17 @@ mod change;
 mod claim;
 mod keyring;
 mod master;
+mod recent;
 mod reply;
 mod secrets;
+mod settle;
 
 pub use change::Change;
 pub use claim::{Claim, ClaimError, claim_answer, read_claim_answer};
 pub use keyring::Keyring;
 pub use master::{MasterKeyError, MasterKeySource};
+pub use recent::Recent;
 pub use reply::Reply;
 pub(crate) use reply::code;
 pub use secrets::{Lifetimes, SecretStore, SecretsError};
+pub use settle::SettleError;

@@ -152,6 +152,31 @@ impl SecretStore {
         Ok(destroyed)
     }
 
+    /// Whether the secrets are wrapped under this store's key; true where there are none.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn is_ours(&self) -> Result<bool, SecretsError> {
+        match self.kept_identity().await? {
+            Some(kept) => Ok(self.unwrap(IDENTITY, &kept).is_ok()),
+            None => Ok(true),
+        }
+    }
+
+    /// Whether there is no secret yet.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn is_empty(&self) -> Result<bool, SecretsError> {
+        Ok(self.kept_identity().await?.is_none())
+    }
+
+    async fn kept_identity(&self) -> Result<Option<Vec<u8>>, SecretsError> {
+        let query = "select wrapped from vault.engine_secret where name = $1";
+        let kept = sqlx::query_scalar(query).bind(IDENTITY);
+        Ok(kept.fetch_optional(&self.pool).await?)
+    }
+
     /// Wraps every secret under another master key, all in one transaction. Tells how many. No
     /// engine may be running: it would go on writing under the old key.
     ///

@@ -1,7 +1,7 @@
 //! `tanglegate master-key`
 
 use super::Common;
-use crate::buyers::{Lifetimes, MasterKeySource, SecretStore};
+use crate::buyers::{MasterKeySource, SecretStore};
 use crate::event_log::{self, Entropy, EventLog};
 use crate::serve::{Database, data_dir};
 use anyhow::Context;
@@ -57,14 +57,7 @@ async fn rotate(
         }
         None => MasterKey::from_bytes(entropy.bytes()),
     };
-    let fresh = Zeroizing::new(entropy.bytes());
-    let old = match source.load_next()? {
-        Some(_) => anyhow::bail!(
-            "another change of the master key was cut off: start the engine once, which brings it \
-             to its end, and try again"
-        ),
-        None => source.load(&fresh)?,
-    };
+    let (store, old) = SecretStore::settle(&source, options, &mut entropy).await?;
     let (before, after) = (old.id(), new.id());
     let own = source.keep_next(&new)?;
     anyhow::ensure!(
@@ -72,12 +65,9 @@ async fn rotate(
         "the engine does not take its master key from the data folder: name a file with the new \
          one, --to FILE"
     );
-    let store = SecretStore::new(options, old, Lifetimes::default());
-    let number = store.rewrap(&new, &mut entropy).await;
-    if number.is_err() {
-        source.drop_next()?;
-    }
-    let number = number?;
+    // Whatever becomes of it, both keys stay until it is known which one is right: the next start,
+    // or the next call, looks.
+    let number = store.rewrap(&new, &mut entropy).await?;
     if own {
         source.take_over()?;
     }

@@ -1,12 +1,10 @@
 //! What the engine tells buyers while it runs: who it is, what it sells, a key for each, and what
 //! became of their payments.
 
-use crate::buyers::{
-    Keyring, Lifetimes, MasterKeySource, SecretStore, SecretsError, claim_answer, code,
-};
+use crate::buyers::{Keyring, MasterKeySource, Recent, SecretStore, claim_answer, code};
 use crate::event_log::{Entropy, EventLog, Origin, Vault};
 use crate::heads::Heads;
-use crate::ledger::{FollowStatus, Node};
+use crate::ledger::{FollowState, FollowStatus, Node};
 use crate::proof::ProofDesk;
 use crate::writer::{Started, SubmitError, WriterHandle};
 use anyhow::Context;
@@ -23,16 +21,17 @@ use tanglegate_broker::{
 use tanglegate_core::{
     ChainId, Event, IdempotencyKey, Offer, Recorded, SubscriberId, Timestamp, VerifierKey,
 };
-use tanglegate_crypto::{IdentityBody, MasterError, OfferLine, OffersBody};
+use tanglegate_crypto::{IdentityBody, OfferLine, OffersBody};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
-use zeroize::Zeroizing;
 
 /// How long answers are told: older ones are not looked for.
 const TOLD_FOR: u64 = 7 * 24 * 3_600_000;
 /// Most buyers whose first login is awaited, and most answers that a start looks for.
 const AWAITED: usize = 65_536;
+/// Checkpoints below the watermark in which payments are still looked for.
+const STILL_LOOKED_FOR: u64 = 64;
 /// How often secrets are looked at.
 const LOOK: Duration = Duration::from_secs(60);
 /// Where payments that wait are claimed.
@@ -131,6 +130,7 @@ impl Post {
 /// Tells buyers things until it is stopped.
 pub(super) struct Buyers {
     tasks: Vec<JoinHandle<()>>,
+    post: Post,
 }
 
 /// What it takes to tell buyers anything.
@@ -146,24 +146,12 @@ impl Telling<'_> {
     /// The engine's secrets, made at the first start.
     pub(super) async fn open_secrets(&self) -> anyhow::Result<(SecretStore, Keyring)> {
         let mut entropy = Entropy::system();
-        let fresh = Zeroizing::new(entropy.bytes());
-        let (source, now) = (MasterKeySource::of(self.data_dir), self.clock.now());
-        let store = SecretStore::new(self.options, source.load(&fresh)?, Lifetimes::default());
-        let failed = match store.open(&mut entropy, now).await {
-            Ok(keyring) => return Ok((store, keyring)),
-            Err(failed) => failed,
-        };
-        // A change of keys that was cut off behind its commit is brought to its end.
-        if let (SecretsError::Master(MasterError::OtherKey { .. }), Some(next)) =
-            (&failed, source.load_next()?)
-        {
-            let store = SecretStore::new(self.options, next, Lifetimes::default());
-            if let Ok(keyring) = store.open(&mut entropy, now).await {
-                source.take_over()?;
-                return Ok((store, keyring));
-            }
-        }
-        Err(failed).context("the engine's secrets cannot be had")
+        let source = MasterKeySource::of(self.data_dir);
+        let failed = "the engine's secrets cannot be had";
+        let settled = SecretStore::settle(&source, self.options, &mut entropy).await;
+        let (store, _) = settled.context(failed)?;
+        let keyring = store.open(&mut entropy, self.clock.now()).await;
+        Ok((store, keyring.context(failed)?))
     }
 }
 
@@ -211,6 +199,7 @@ impl Buyers {
             keyring: keyring.clone(),
             writer: writer.handle.clone(),
             clock: clock.clone(),
+            recent: Recent::default(),
         };
         let tasks = vec![
             tokio::spawn(announcing.run()),
@@ -223,7 +212,29 @@ impl Buyers {
                 correspondence.clone(),
             )),
         ];
-        Ok(Self { tasks })
+        Ok(Self { tasks, post })
+    }
+
+    /// The ledger that the follower has found is announced before the log is bound to it, which
+    /// the first payment does.
+    pub(super) fn learn_chain(&mut self, mut status: watch::Receiver<FollowStatus>) {
+        let post = self.post.clone();
+        self.tasks.push(tokio::spawn(async move {
+            let known =
+                |it: &FollowStatus| it.chain.is_some() && it.state == FollowState::Following;
+            if let Ok(status) = status.wait_for(known).await {
+                let mut chain = post.chain.lock();
+                if chain.is_none() {
+                    chain.clone_from(&status.chain);
+                    post.changed.notify_one();
+                }
+            }
+        }));
+    }
+
+    /// The ledger that the log follows, once that is known.
+    pub(super) fn chain(&self) -> Arc<Mutex<Option<ChainId>>> {
+        Arc::clone(&self.post.chain)
     }
 
     /// Replaces the sealing secret when its time is over, and destroys those that nothing can be
@@ -287,10 +298,11 @@ struct ClaimDesk {
     keyring: Keyring,
     writer: WriterHandle,
     clock: Clock,
+    recent: Recent,
 }
 
 impl ClaimDesk {
-    async fn run(self, mut claims: mpsc::Receiver<Request>) {
+    async fn run(mut self, mut claims: mpsc::Receiver<Request>) {
         while let Some(claim) = claims.recv().await {
             let outcome = match claim.topic {
                 "logins" => self.change(&claim.payload).await,
@@ -311,10 +323,11 @@ impl ClaimDesk {
         changed.map(|_| ()).map_err(|it| it.to_string())
     }
 
-    async fn take(&self, claim: &[u8]) -> Result<(), String> {
+    async fn take(&mut self, claim: &[u8]) -> Result<(), String> {
         let now = self.clock.now();
         let opened = self.keyring.open_claim(claim, now, &mut Entropy::system());
         let (command, reply) = opened.map_err(|it| it.to_string())?;
+        self.recent.take(&command, now)?;
         let submitted = self
             .writer
             .enqueue(
@@ -419,7 +432,9 @@ pub(super) struct Secrets {
     pub(super) keyring: Keyring,
     pub(super) gate: Correspondence,
     pub(super) clock: Clock,
-    /// The ledger and how far it is recorded; without one nobody pays.
+    /// The ledger that the log follows.
+    pub(super) chain: Arc<Mutex<Option<ChainId>>>,
+    /// The node and how far its ledger is recorded.
     pub(super) ledger: Option<(Node, watch::Receiver<FollowStatus>)>,
 }
 
@@ -441,7 +456,9 @@ impl Secrets {
             self.gate.replace_keys();
         }
         if self.keyring.has_expired(now) {
-            let settled = self.settled(now).await?;
+            let Some(settled) = self.settled().await? else {
+                return Ok(());
+            };
             let destroyed = self.store.destroy(&self.keyring, settled).await?;
             if destroyed > 0 {
                 info!(
@@ -453,15 +470,19 @@ impl Secrets {
         Ok(())
     }
 
-    /// Every payment that the ledger confirmed before this instant, by its own clock, is recorded.
-    async fn settled(&self, now: Timestamp) -> anyhow::Result<Timestamp> {
+    /// Every payment that the ledger confirmed before this instant, by its own clock, is recorded;
+    /// `None` while that cannot be said. The node's word counts for nothing before the follower has
+    /// found it on the log's own ledger, and payments are still looked for below the watermark.
+    async fn settled(&self) -> anyhow::Result<Option<Timestamp>> {
         let Some((node, status)) = &self.ledger else {
-            return Ok(now);
+            return Ok(None);
         };
-        let watermark = status.borrow().watermark;
-        match watermark.checked_sub(1) {
-            Some(scanned) => Ok(node.checkpoint_time(scanned).await?),
-            None => Ok(Timestamp(0)),
+        let status = status.borrow().clone();
+        let known = status.chain.is_some() && status.chain == *self.chain.lock();
+        let scanned = status.watermark.checked_sub(1 + STILL_LOOKED_FOR);
+        match scanned.filter(|_| known && status.state == FollowState::Following) {
+            Some(scanned) => Ok(Some(node.checkpoint_time(scanned).await?)),
+            None => Ok(None),
         }
     }
 }

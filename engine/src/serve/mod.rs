@@ -132,11 +132,15 @@ impl Engine {
         let following =
             node.map(|(node, ledger)| Following::start(node, ledger, writer, keyring.clone()));
         let ledger = following.as_ref().map(|it| it.status.clone());
+        if let Some(status) = &ledger {
+            buyers.learn_chain(status.clone());
+        }
         buyers.look_after(Secrets {
             store,
             keyring,
             gate: gate.correspondence(),
             clock: clock.clone(),
+            chain: buyers.chain(),
             ledger: asked.zip(ledger.clone()),
         });
         let sources = Sources::new(

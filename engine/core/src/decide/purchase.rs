@@ -46,7 +46,7 @@ pub(super) fn claim_payment(
         .waiting(&payment)
         .ok_or(Rejection::NothingToClaim(payment))?;
     if waiting.payer != claimant {
-        return Err(Rejection::NotThePayer { payment, claimant });
+        return Err(Rejection::NothingToClaim(payment));
     }
     let paid = Paid {
         payment,
@@ -104,6 +104,9 @@ fn carry_out(
     };
     let account = state.subscriber(subscriber);
     if account.is_none_or(|it| it.owner != Some(paid.payer)) {
+        // The same answer as for a name that is free, where that would be refused too: who asks
+        // which names are taken has to hold the price of one.
+        register_buyer(now, paid, order, offer)?;
         return Err(UnmatchedReason::UsernameTaken);
     }
     let purchase = for_known(state, now, paid, offer, subscriber)?;

@@ -602,6 +602,10 @@ fn a_name_is_not_sold_twice_nor_for_nothing() {
             UnmatchedReason::TooLittle,
         ),
         (
+            ordered(9, 999_999, "ana", PasswordWish::Make),
+            UnmatchedReason::TooLittle,
+        ),
+        (
             ordered(5, 500_000_000, "e\u{200B}ve", PasswordWish::Make),
             UnmatchedReason::UnfitOrder,
         ),
@@ -653,10 +657,9 @@ fn a_payment_that_waits_is_claimed_by_its_payer_once() {
         payer,
         order: order.clone(),
     };
-    let claimant = Address([8; 32]);
     assert_eq!(
-        log.record(NOW, claim(claimant)),
-        Err(Rejection::NotThePayer { payment, claimant })
+        log.record(NOW, claim(Address([8; 32]))),
+        Err(Rejection::NothingToClaim(payment))
     );
     let events = log.record(NOW, claim(payer)).expect("his money");
     assert!(grants(&events));
@@ -694,6 +697,17 @@ fn an_owner_changes_his_login_and_nobody_elses() {
         log.record(NOW, change(owner, "zoe", Some("ana"))),
         Err(Rejection::UsernameTaken(name("ana")))
     );
+    for (command, expected) in [
+        (Command::Suspend(name("zoe")), true),
+        (change(owner, "zoe", None), false),
+        (Command::Reinstate(name("zoe")), true),
+    ] {
+        assert_eq!(
+            log.record(NOW, command).is_ok(),
+            expected,
+            "closed is closed"
+        );
+    }
     let subscriber = log.state.named(&name("zoe"));
     let events = log
         .record(NOW, change(owner, "zoe", Some("zoë")))
