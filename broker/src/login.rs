@@ -109,6 +109,11 @@ fn tag(
     Some(tag)
 }
 
+/// What a check against it takes, in KiB that are passed over: lanes only divide the memory.
+fn work(verifier: &PasswordVerifier) -> u64 {
+    u64::from(verifier.memory_kib) * u64::from(verifier.passes)
+}
+
 /// Compares without telling by its time where the difference is.
 fn same(left: &[u8; 32], right: &[u8; 32]) -> bool {
     let difference = left.iter().zip(right).fold(0, |sum, (l, r)| sum | (l ^ r));
@@ -119,7 +124,7 @@ fn same(left: &[u8; 32], right: &[u8; 32]) -> bool {
 ///
 /// A login that was right lately is known again at once. Any other one pays: whoever sent wrong
 /// ones waits first, then addresses take turns, and last comes the full price of Argon2id, for
-/// names that do not exist too.
+/// names that do not exist too, and for wrong passwords of logins whose verifier costs less.
 pub(crate) struct LoginDesk {
     verified: Verified,
     failures: Mutex<Failures>,
@@ -127,7 +132,8 @@ pub(crate) struct LoginDesk {
     /// What checks work in, kept for the next ones: each takes many megabytes, and allocators
     /// keep such pieces for every thread that ever freed one.
     memories: Arc<Mutex<Vec<Vec<Block>>>>,
-    /// Takes the time of a check for names that do not exist.
+    /// Takes the time of a check for names that do not exist, and of what is missing to it after
+    /// a cheaper check that failed.
     nobody: PasswordVerifier,
 }
 
@@ -206,7 +212,9 @@ impl LoginDesk {
         }
     }
 
-    /// The full check; true when the password is right.
+    /// The full check; true when the password is right. A wrong one takes no less than a name
+    /// that does not exist: the verifiers of random passwords cost next to nothing, and a quick
+    /// refusal would tell that there is such a login.
     async fn check_in_turn(
         &self,
         address: IpAddr,
@@ -217,10 +225,14 @@ impl LoginDesk {
         let turn = self.line.wait(address, doubtful).await;
         let turn = turn.map_err(|_| LoginRefused::Busy)?;
         let memories = Arc::clone(&self.memories);
+        let nobody = (work(&verifier) < work(&self.nobody)).then(|| self.nobody.clone());
         let check = tokio::task::spawn_blocking(move || {
             let _turn = turn;
             let mut memory = memories.lock().pop().unwrap_or_default();
             let right = verify_in(&mut memory, &verifier, &password);
+            if let Some(nobody) = nobody.filter(|_| !right) {
+                std::hint::black_box(verify_in(&mut memory, &nobody, &password));
+            }
             memories.lock().push(memory);
             right
         });
@@ -372,6 +384,41 @@ mod tests {
             assert!(memory.iter().all(wiped), "nothing of a password stays");
         }
         assert_eq!(memory.len(), 64);
+    }
+
+    #[tokio::test]
+    async fn a_wrong_password_takes_no_less_than_an_unknown_name_whatever_the_verifier_costs() {
+        use tanglegate_core::{Event, Position, Recorded, SubscriberId, Timestamp, Username};
+        let usual = Cost {
+            memory_kib: 64,
+            ..Cost::LEAST
+        };
+        let view = view();
+        let ana = Event::SubscriberRegistered {
+            subscriber: SubscriberId([1; 16]),
+            username: Username::parse("ana").ok(),
+            verifier: make_verifier(b"secret", [7; 16], Cost::LEAST).ok(),
+            owner: None,
+        };
+        view.apply(&[Recorded {
+            position: Position(1),
+            recorded_at: Timestamp(1),
+            event: &ana,
+        }]);
+        // The memory that a check leaves for the next one tells what it took.
+        for (name, password, kib) in [
+            ("ana", "secret", 8),
+            ("ana", "Secret", 64),
+            ("nobody", "secret", 64),
+        ] {
+            let desk = LoginDesk::new(&Limits::default(), usual, Zeroizing::new([5; 32])).unwrap();
+            let password = Zeroizing::new(password.as_bytes().to_vec());
+            let checked = desk.check(&view, HERE, name, password).await;
+            assert_eq!(checked.is_ok(), kib == 8, "{name}");
+            let memories = desk.memories.lock();
+            assert_eq!(memories.len(), 1, "one turn, one memory");
+            assert_eq!(memories[0].len(), kib, "{name}");
+        }
     }
 
     #[tokio::test]
