@@ -233,33 +233,40 @@ impl AccessView {
     /// From now on the session hears of changes. It is brought up to date at once, so that
     /// nothing is missed that happened since it was permitted.
     pub(crate) fn watch(&self, handle: &Arc<Handle>) {
-        self.enter(handle, false);
+        self.enter(handle);
     }
 
     /// The same of a session whose client is let in.
     pub(crate) fn let_in(&self, handle: &Arc<Handle>) {
-        self.enter(handle, true);
+        if self.enter(handle) {
+            self.arrived(handle.subject);
+        }
     }
 
-    fn enter(&self, handle: &Arc<Handle>, is_let_in: bool) {
+    /// The client has come back to a session that was watched all the time. That is brought up to
+    /// date: the table may have changed since the login was checked.
+    pub(crate) fn came_back(&self, handle: &Handle) {
+        if self.review(handle) {
+            self.arrived(handle.subject);
+        }
+    }
+
+    /// True when its connection goes on.
+    fn enter(&self, handle: &Arc<Handle>) -> bool {
         {
             let mut watching = self.0.watching.lock();
             let handle = Arc::clone(handle);
             match handle.subject {
-                Some(subject) => {
-                    if is_let_in {
-                        watching.arrived(subject);
-                    }
-                    watching.known.entry(subject).or_default().push(handle);
-                }
+                Some(subject) => watching.known.entry(subject).or_default().push(handle),
                 None => drop(watching.anonymous.insert(handle.session, handle)),
             }
         }
-        self.review(handle);
+        self.review(handle)
     }
 
-    /// He has come back to a session that was watched all the time.
-    pub(crate) fn came_back(&self, subject: Option<SubscriberId>) {
+    /// He was let in, and the table as it is now lets him stay: a login that was checked against
+    /// a password which has changed meanwhile is no arrival.
+    fn arrived(&self, subject: Option<SubscriberId>) {
         if let Some(subject) = subject
             && self.0.any_awaited.load(Ordering::Acquire)
         {
@@ -299,13 +306,15 @@ impl AccessView {
             let affected = subjects.iter().filter_map(|it| watching.known.get(it));
             affected.flatten().cloned().collect()
         };
-        handles.iter().for_each(|it| self.review(it));
+        for handle in handles {
+            self.review(&handle);
+        }
     }
 
     /// Gives a session its present rights, and ends a connection that must not serve it. The
     /// table stays locked meanwhile, so that a session never falls back to rights that were read
-    /// before the last change.
-    pub(crate) fn review(&self, handle: &Handle) {
+    /// before the last change. True when the connection goes on.
+    fn review(&self, handle: &Handle) -> bool {
         let table = self.0.table.read();
         let Some(acl) = &table.acl else {
             return handle.set_rights(Rights::none(), |_| None);
@@ -319,7 +328,7 @@ impl AccessView {
             Some(position) if position != login => Some(Order::PasswordChanged),
             _ => None,
         };
-        handle.set_rights(acl.rights(handle.subject), verdict);
+        handle.set_rights(acl.rights(handle.subject), verdict)
     }
 
     /// All sessions.
@@ -333,6 +342,52 @@ impl AccessView {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_login_with_the_password_of_now_is_an_arrival() {
+        use tanglegate_core::Event;
+        let ana = SubscriberId([1; 16]);
+        let events = [
+            Event::SubscriberRegistered {
+                subscriber: ana,
+                username: None,
+                verifier: None,
+                owner: None,
+            },
+            Event::PasswordChanged {
+                subscriber: ana,
+                verifier: None,
+            },
+        ];
+        let view = AccessView::new();
+        view.install(Acl::default());
+        for (event, position) in events.iter().zip(1..) {
+            view.apply(&[Recorded {
+                position: Position(position),
+                recorded_at: Timestamp(1),
+                event,
+            }]);
+        }
+        let mut arrivals = view.arrivals();
+        view.expect(ana);
+        let logged_in = |session, password_set_at| {
+            let mut handle = Handle::numbered(session);
+            handle.subject = Some(ana);
+            let task = std::task::Waker::noop().clone();
+            handle.connect(Some(Position(password_set_at)), task);
+            Arc::new(handle)
+        };
+        let old = logged_in(1, 1);
+        view.let_in(&old);
+        view.came_back(&old);
+        assert!(arrivals.try_recv().is_err(), "the password had changed");
+        let new = logged_in(2, 2);
+        view.let_in(&new);
+        assert_eq!(arrivals.try_recv(), Ok(ana));
+        view.expect(ana);
+        view.came_back(&new);
+        assert_eq!(arrivals.try_recv(), Ok(ana));
+    }
 
     #[test]
     fn nothing_is_permitted_before_every_session_has_its_rights() {

@@ -129,9 +129,7 @@ impl Attached {
         context.counters.sessions.one();
         context.counters.open_sessions.one();
         if is_resumed {
-            // The table may have changed since the login was checked.
-            context.view.review(&handle);
-            context.view.came_back(handle.subject);
+            context.view.came_back(&handle);
         } else {
             context.view.let_in(&handle);
         }

@@ -91,14 +91,16 @@ impl Handle {
 
     /// From now on these are its rights. Everything queued for it is looked at again before it
     /// is handed over. A connection that serves it ends when `verdict`, which is told the event
-    /// that set its password, says so. What holds for one connection never meets the next one.
+    /// that set its password, says so; false then. What holds for one connection never meets the
+    /// next one.
     pub(crate) fn set_rights(
         &self,
         rights: Rights,
         verdict: impl FnOnce(Option<Position>) -> Option<Order>,
-    ) {
+    ) -> bool {
         let served = self.served.lock();
         let order = served.as_ref().and_then(|it| verdict(it.password_set_at));
+        let goes_on = order.is_none();
         if let Some(order) = order {
             self.outbox.order(order);
         }
@@ -111,6 +113,7 @@ impl Handle {
             self.shard.set_rights(self.slot, self.session, rights);
         }
         self.outbox.change_rights();
+        goes_on
     }
 
     /// The client gives the identifier of a QoS 2 message free; `None` when it is not in use,
