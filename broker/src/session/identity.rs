@@ -63,7 +63,9 @@ async fn by_password(
     }
 }
 
-/// The certificate is enough; what is said besides must not contradict it.
+/// The certificate is enough for a login that the operator registered; what is said besides must
+/// not contradict it. Buyers choose their names themselves, also one that an authority of the
+/// operator's certifies to somebody else: theirs are entered with the password only.
 async fn by_certificate(
     from: IpAddr,
     name: &str,
@@ -81,6 +83,11 @@ async fn by_certificate(
     }
     let found = context.view.login(name);
     match found.map_err(|it| Refusal::denied(&it))? {
+        Some(login) if login.is_bought => {
+            let why = "the login of the name in the client's certificate was bought: it is \
+                       entered with its password";
+            Err(Refusal::new(Reason::BadLogin, why))
+        }
         Some(login) => Ok((login.subscriber, login.password_set_at)),
         None => {
             let why = "there is no subscriber of the name in the client's certificate";

@@ -57,6 +57,7 @@ struct Account {
     /// `None` when it could not be read, or is erased: nobody can log in.
     verifier: Option<PasswordVerifier>,
     password_set_at: Position,
+    is_bought: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -75,6 +76,8 @@ pub struct Login {
     pub verifier: PasswordVerifier,
     /// The event that set the password: a session that logged in with an older one is cut.
     pub password_set_at: Position,
+    /// A buyer has chosen its name and paid for it; the operator registered the others.
+    pub is_bought: bool,
 }
 
 /// Whose rights an event changed.
@@ -173,7 +176,7 @@ impl Acl {
                 subscriber,
                 username,
                 verifier,
-                ..
+                owner,
             } => {
                 if let Some(username) = username {
                     self.logins.insert(username.clone(), *subscriber);
@@ -181,6 +184,7 @@ impl Acl {
                 let account = Account {
                     verifier: verifier.clone(),
                     password_set_at: position,
+                    is_bought: owner.is_some(),
                 };
                 self.accounts.insert(*subscriber, account);
                 self.open.insert(*subscriber, Own::None);
@@ -190,12 +194,9 @@ impl Acl {
                 subscriber,
                 verifier,
             } => {
-                let account = Account {
-                    verifier: verifier.clone(),
-                    password_set_at: position,
-                };
-                let known = self.accounts.insert(*subscriber, account);
-                known.ok_or(NOBODY)?;
+                let account = self.accounts.get_mut(subscriber).ok_or(NOBODY)?;
+                account.verifier.clone_from(verifier);
+                account.password_set_at = position;
                 Affected::Subscriber(*subscriber)
             }
             Event::UsernameChanged {
@@ -270,6 +271,7 @@ impl Acl {
             subscriber,
             verifier: account.verifier.clone()?,
             password_set_at: account.password_set_at,
+            is_bought: account.is_bought,
         })
     }
 

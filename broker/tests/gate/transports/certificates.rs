@@ -6,8 +6,9 @@ use crate::client::connect;
 use crate::stage::{NEVER, Stage};
 use crate::wire::{Way, shown_by};
 use std::process::Stdio;
+use tanglegate_broker::login::{Cost, make_verifier};
 use tanglegate_broker::{CertificateName, Limits, ListenerSettings, Transport};
-use tanglegate_core::{Access, Audience, Event};
+use tanglegate_core::{Access, Address, Audience, Event, SubscriberId, Username};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn mosquitto_clients_pass_over_tls_and_log_in_by_certificate() {
@@ -89,7 +90,7 @@ async fn mosquitto_clients_pass_over_tls_and_log_in_by_certificate() {
 async fn a_certificate_is_a_login_and_nothing_may_contradict_it() {
     let authority = Authority::new();
     authority.certify_client("ana", &["bob", "someone@example.com"]);
-    for name in ["nobody", "sue"] {
+    for name in ["nobody", "sue", "buyer"] {
         authority.certify_client(name, &[]);
     }
     let clients = |required, name| ListenerSettings {
@@ -105,16 +106,30 @@ async fn a_certificate_is_a_login_and_nothing_may_contradict_it() {
     let _ = (stage.register("ana"), stage.register("bob"));
     let sue = stage.register("sue");
     stage.tell(&Event::SubscriberSuspended { subscriber: sue });
+    let verifier = || make_verifier(b"buyer", [3; 16], Cost::LEAST).ok();
+    let buyer = SubscriberId([9; 16]);
+    stage.tell(&Event::SubscriberRegistered {
+        subscriber: buyer,
+        username: Username::parse("buyer").ok(),
+        verifier: verifier(),
+        owner: Some(Address([7; 32])),
+    });
+    // It stays a bought one with a new password.
+    stage.tell(&Event::PasswordChanged {
+        subscriber: buyer,
+        verifier: verifier(),
+    });
     let way = |kind: usize, certificate: Option<&str>| Way {
         name: "by certificate",
         address: stage.gate.local_addrs()[kind],
         tls: Some(authority.client(certificate)),
         websocket: false,
     };
-    let (anonymous, ana, bob) = (
+    let (anonymous, ana, bob, buyer) = (
         connect(5, "c"),
         connect(5, "c").login("ana"),
         connect(5, "c").login("bob"),
+        connect(5, "c").login("buyer"),
     );
     for (kind, certificate, connect, code) in [
         (0, Some("ana"), &anonymous, 0),
@@ -124,6 +139,16 @@ async fn a_certificate_is_a_login_and_nothing_may_contradict_it() {
         (0, Some("ana"), &ana.clone().password("ana", ""), 0),
         (0, Some("nobody"), &anonymous, 0x86),
         (0, Some("sue"), &anonymous, 0x87),
+        // The buyer took the name; whose certificate it is in is somebody else.
+        (0, Some("buyer"), &anonymous, 0x86),
+        (0, Some("buyer"), &buyer.clone().password("buyer", ""), 0x86),
+        (
+            0,
+            Some("buyer"),
+            &buyer.clone().password("buyer", "wrong"),
+            0x86,
+        ),
+        (0, Some("buyer"), &buyer, 0),
         // bob by the name of its choice, where ana's own is not asked for.
         (1, Some("ana"), &anonymous, 0),
         (1, Some("ana"), &bob, 0),
