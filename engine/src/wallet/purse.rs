@@ -246,7 +246,8 @@ impl Wallet {
     pub async fn knows(&self, payment: &SignedPayment) -> Result<bool, WalletError> {
         match self.look(payment).await {
             Ok(_) => Ok(true),
-            Err(NodeError::Rpc { .. }) => Ok(false),
+            // A node that is not well says nothing about the ledger.
+            Err(error @ NodeError::Rpc { .. }) if !error.is_transient() => Ok(false),
             Err(error) => Err(error.into()),
         }
     }
@@ -436,4 +437,56 @@ fn read_coin(coin: &crate::ledger::Coin) -> Option<Coin> {
         reference,
         balance: coin.balance,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::NodeLimits;
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+
+    /// A node that answers one call with an error of this code.
+    fn failing(code: i64) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("it has one");
+        std::thread::spawn(move || {
+            let (mut client, _) = listener.accept().expect("a call");
+            // A call is short: it comes in one or two pieces.
+            let (mut said, mut piece) = (Vec::new(), [0; 4096]);
+            while !said.ends_with(b"}") {
+                let read = client.read(&mut piece).expect("it speaks");
+                said.extend_from_slice(&piece[..read]);
+            }
+            let start = said.iter().position(|it| *it == b'{').expect("JSON");
+            let call: serde_json::Value = serde_json::from_slice(&said[start..]).expect("JSON");
+            let error = json!({"code": code, "message": "no"});
+            let body = json!({"jsonrpc": "2.0", "id": call["id"], "error": error}).to_string();
+            let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close";
+            let length = body.len();
+            let answer = format!("{head}\r\ncontent-length: {length}\r\n\r\n{body}");
+            client.write_all(answer.as_bytes()).expect("it listens");
+        });
+        format!("http://{address}")
+    }
+
+    #[tokio::test]
+    async fn a_node_that_is_not_well_does_not_say_that_nothing_was_paid() {
+        let payment = SignedPayment {
+            digest: "11111111111111111111111111111111".to_owned(),
+            transaction: String::new(),
+            signature: String::new(),
+        };
+        for (code, answers) in [(-32602, true), (-32603, false), (-32050, false)] {
+            let node = Node::new(&failing(code), NodeLimits::default()).expect("a node");
+            let key = Key::from_seed(&[3; 32]);
+            let known = Wallet::new(key, node, WalletSettings::default())
+                .knows(&payment)
+                .await;
+            match known {
+                Ok(known) => assert!(answers && !known, "{code}"),
+                Err(error) => assert!(!answers, "{code}: {error}"),
+            }
+        }
+    }
 }
