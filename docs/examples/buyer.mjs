@@ -71,7 +71,10 @@ async function makeOrder(client, node) {
   const shown = await first(client, '$SYS/access/identity');
   const claimed = hex(decode(shown.subarray(64))[0]);
   check(identity, `the server says it is ${claimed}: if the seller publishes that, give it as --identity`);
-  const [, log] = signedBy(identity, 'identity', 4, shown);
+  const [, log, , chain] = signedBy(identity, 'identity', 4, shown);
+  check(chain, `${log} does not know its ledger yet: try again in a moment`);
+  const ledger = await node.getChainIdentifier();
+  check(chain === ledger, `${log} is paid on ledger ${chain}, and the node is on ${ledger}`);
   const [, , offers] = signedBy(identity, 'offers', 3, await first(client, '$SYS/access/offers'));
   const found = offers.find(([name]) => name === offer);
   check(found, `${log} sells ${offers.map(([name]) => name)}`);

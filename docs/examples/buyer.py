@@ -113,7 +113,10 @@ def make_order(mqtt, wallet, wanted):
     claimed = cbor2.loads(shown[64:])[0].hex()
     check(wanted.identity, f"the server says it is {claimed}: if the seller publishes that, give it as --identity")
     identity = bytes.fromhex(wanted.identity)
-    _, log, _, _ = signed_by(identity, "identity", 4, shown)
+    _, log, _, chain = signed_by(identity, "identity", 4, shown)
+    check(chain, f"{log} does not know its ledger yet: try again in a moment")
+    found = wallet.call("iota_getChainIdentifier")
+    check(chain == found, f"{log} is paid on ledger {chain}, and the node is on {found}")
     _, _, offers = signed_by(identity, "offers", 3, mqtt.first("$SYS/access/offers"))
     offers = {name: offer for name, *offer in offers}
     check(wanted.offer in offers, f"{log} sells {', '.join(offers)}")
