@@ -70,6 +70,9 @@ struct Kept {
 struct Engine {
     /// When the newest offers that were seen were signed, in milliseconds since 1970.
     offers_issued_at: u64,
+    /// The same of the newest key.
+    #[serde(default)]
+    key_issued_at: u64,
     /// The last one bought stands last.
     logins: Vec<Login>,
 }
@@ -231,6 +234,19 @@ impl Book {
         self.engine(identity).map_or(0, |it| it.offers_issued_at)
     }
 
+    /// When the newest key that was seen was signed, in milliseconds since 1970.
+    pub(super) fn newest_key(&self, identity: &Identity) -> u64 {
+        self.engine(identity).map_or(0, |it| it.key_issued_at)
+    }
+
+    /// Remembers when a key was signed.
+    pub(super) fn saw_key(&mut self, identity: &Identity, issued_at: u64) -> Result<(), BookError> {
+        let identity = identity.to_string();
+        self.change(|kept| {
+            kept.engines.entry(identity).or_default().key_issued_at = issued_at;
+        })
+    }
+
     /// Remembers whom a gate showed, and when his offers were signed.
     pub(super) fn trust(
         &mut self,
@@ -371,6 +387,7 @@ mod tests {
         let mut book = Book::open(&path, OWNER).expect("a new one");
         assert!(matches!(book.trusted("a:1883"), Ok(None)));
         book.trust("a:1883", &identity, 5).expect("written");
+        book.saw_key(&identity, 6).expect("written");
         let login = |password: &str| Login {
             username: "ana".to_owned(),
             password: Some(Secret::new(password.to_owned())),
@@ -384,6 +401,7 @@ mod tests {
         assert_eq!(book.trusted("a:1883").expect("readable"), Some(identity));
         assert!(matches!(book.trusted("b:1883"), Ok(None)));
         assert_eq!(book.newest_offers(&identity), 5);
+        assert_eq!(book.newest_key(&identity), 6);
         let kept = book.login(&identity, None).expect("it was bought");
         let password = kept.password.as_ref().map(Secret::expose);
         assert_eq!((kept.username.as_str(), password), ("ana", Some("second")));

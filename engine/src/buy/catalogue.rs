@@ -1,9 +1,11 @@
 //! Who a gate belongs to and what is for sale there, by announcements whose signatures hold.
 
 use super::line::{Line, LineError};
+use std::time::Duration;
 use tanglegate_crypto::{
     AnnouncementError, Identity, IdentityBody, KeyBody, OfferLine, OffersBody,
 };
+use tokio::time::timeout;
 
 const IDENTITY: &str = "$SYS/access/identity";
 const OFFERS: &str = "$SYS/access/offers";
@@ -45,17 +47,21 @@ pub enum CatalogueError {
         /// What was seen.
         known: u64,
     },
-    /// A key that is older than the offers, which were asked for before it.
+    /// A key that is older than what was seen before it was asked for.
     #[error(
-        "the key was signed at {key} (milliseconds since 1970), before the offers, of {offers}, and \
-         is made when it is asked for: somebody may be showing an old one"
+        "the key was signed at {key} (milliseconds since 1970), before the offers or a key that \
+         were seen earlier, of {known}, and is made when it is asked for: somebody may be showing \
+         an old one"
     )]
     OldKey {
         /// When the key was signed.
         key: u64,
-        /// When the offers were.
-        offers: u64,
+        /// When the newest of the offers and of earlier keys was.
+        known: u64,
     },
+    /// Which ledger is meant is not known.
+    #[error("the seller's engine does not know its ledger yet: try again in a moment")]
+    NoLedger,
 }
 
 /// What a gate shows to everybody.
@@ -109,24 +115,54 @@ impl Catalogue {
         }
     }
 
-    /// Asks for a key that is made for this connection alone.
+    /// The ledger that the seller takes money on. An engine that has just started announces it
+    /// once its node answers: so long, but not longer than `patience`, it is awaited.
     ///
     /// # Errors
-    /// As for [`Catalogue::read`].
-    pub(super) async fn key(&self, line: &mut Line) -> Result<KeyBody, CatalogueError> {
-        let key = line.ask(KEY).await?;
-        let key = self.identity.hear(&key).map_err(unbelieved(KEY))?;
-        self.made_since(key)
+    /// When it is not announced, or the connection is lost.
+    pub(super) async fn ledger(
+        &self,
+        line: &mut Line,
+        patience: Duration,
+    ) -> Result<String, CatalogueError> {
+        if let Some(chain) = &self.chain {
+            return Ok(chain.clone());
+        }
+        let announced = async {
+            loop {
+                let message = line.next().await?;
+                if message.topic == IDENTITY
+                    && let Ok(IdentityBody {
+                        chain: Some(it), ..
+                    }) = self.identity.hear(&message.payload)
+                {
+                    return Ok(it);
+                }
+            }
+        };
+        let announced = timeout(patience, announced).await;
+        announced.unwrap_or(Err(CatalogueError::NoLedger))
     }
 
-    /// Refuses a key that was made before the offers: what is sealed to an old one may never be
-    /// opened.
-    fn made_since(&self, key: KeyBody) -> Result<KeyBody, CatalogueError> {
-        let (key_at, offers) = (key.issued_at, self.issued_at);
-        match key_at < offers {
+    /// Asks for a key that is made for this connection alone. `known` is when the newest key that
+    /// was seen before was signed, in milliseconds since 1970.
+    ///
+    /// # Errors
+    /// As for [`Catalogue::read`], and when it is older than the offers or that key.
+    pub(super) async fn key(&self, line: &mut Line, known: u64) -> Result<KeyBody, CatalogueError> {
+        let key = line.ask(KEY).await?;
+        let key = self.identity.hear(&key).map_err(unbelieved(KEY))?;
+        self.made_since(key, known)
+    }
+
+    /// Refuses a key that was made before the offers, or before an earlier key: what is sealed to
+    /// an old one may never be opened.
+    fn made_since(&self, key: KeyBody, known: u64) -> Result<KeyBody, CatalogueError> {
+        let known = known.max(self.issued_at);
+        match key.issued_at < known {
             true => Err(CatalogueError::OldKey {
-                key: key_at,
-                offers,
+                key: key.issued_at,
+                known,
             }),
             false => Ok(key),
         }
@@ -140,28 +176,68 @@ fn unbelieved(topic: &'static str) -> impl FnOnce(AnnouncementError) -> Catalogu
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::buy::fake_gate::FakeGate;
     use tanglegate_crypto::{IdentityKey, KeyId};
 
-    #[test]
-    fn what_is_older_than_what_was_seen_is_a_replay() {
-        let catalogue = Catalogue {
+    fn catalogue() -> Catalogue {
+        Catalogue {
             identity: IdentityKey::from_bytes(&[7; 32]).identity(),
             origin: "shop".to_owned(),
             chain: None,
             issued_at: 1_000,
             offers: Vec::new(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_ledger_is_awaited_and_only_its_seller_names_it() {
+        let said = |seed: u8, chain: Option<&str>| {
+            let body = IdentityBody {
+                origin: "shop".to_owned(),
+                issued_at: 1_000,
+                chain: chain.map(str::to_owned),
+            };
+            let signed = IdentityKey::from_bytes(&[seed; 32]).announce(&body);
+            (IDENTITY.to_owned(), signed)
         };
+        let (unknown, stranger) = (said(7, None), said(8, Some("another")));
+        for (more, expected) in [(None, None), (Some(said(7, Some("mine"))), Some("mine"))] {
+            let mut all = vec![unknown.clone(), stranger.clone()];
+            all.extend(more);
+            let gate = FakeGate::start(vec![all]);
+            let mut line = Line::connect(&gate).await.expect("it lets us in");
+            line.subscribe(IDENTITY).await.expect("granted");
+            let patience = Duration::from_millis(300);
+            let ledger = catalogue().ledger(&mut line, patience).await;
+            match (&ledger, expected) {
+                (Ok(found), Some(expected)) => assert_eq!(found, expected),
+                (Err(CatalogueError::NoLedger), None) => {}
+                _ => panic!("{ledger:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_older_than_what_was_seen_is_a_replay() {
+        let catalogue = catalogue();
         for (known, believed) in [(0, true), (1_000, true), (1_001, false)] {
             assert_eq!(catalogue.not_before(known).is_ok(), believed, "{known}");
         }
-        for (issued_at, believed) in [(999, false), (1_000, true), (5_000, true)] {
+        let cases = [
+            (999, 0, false),
+            (1_000, 0, true),
+            (5_000, 5_000, true),
+            (4_999, 5_000, false),
+        ];
+        for (issued_at, known, believed) in cases {
             let key = KeyBody {
                 key_id: KeyId::from_bytes([1; 16]),
                 public: [2; 32],
                 issued_at,
                 valid_until: 9_000,
             };
-            assert_eq!(catalogue.made_since(key).is_ok(), believed, "{issued_at}");
+            let made = catalogue.made_since(key, known);
+            assert_eq!(made.is_ok(), believed, "{issued_at} after {known}");
         }
     }
 }

@@ -30,8 +30,9 @@ pub struct Alteration {
 }
 
 impl Claimant {
-    /// Changes a login that this key has bought. The file with the new login is written before
-    /// anything is asked, and taken away when the change is refused.
+    /// Changes a login that this key has bought. A file under a new name is written before anything
+    /// is asked, and stays whatever is said: a refusal is not signed. Receipt and terms are those of
+    /// the file under the old name.
     ///
     /// # Errors
     /// See [`BuyError`].
@@ -49,12 +50,14 @@ impl Claimant {
         };
         let path = wanted.out.clone();
         let path = path.unwrap_or_else(|| beside(&self.beside, name));
-        LoginFile::may_stand(&path, &identity.to_string(), name)?;
-        let known = path.exists();
-        let login = LoginFile::changed(&self.gate, &identity, name, password.clone());
+        let there = LoginFile::may_stand(&path, &identity.to_string(), name)?;
+        let known = there.is_some();
+        let login = self.changed(&identity, username, name, password, there);
 
         line.subscribe(LOGIN).await?;
-        let key = catalogue.key(&mut line).await?;
+        let newest = self.book.newest_key(&identity);
+        let key = catalogue.key(&mut line, newest).await?;
+        self.book.saw_key(&identity, key.issued_at)?;
         let wish = match &wanted.password {
             Some(chosen) => hashed(chosen.expose())?,
             None => PasswordWish::Keep,
@@ -74,22 +77,38 @@ impl Claimant {
             login.save(&path)?;
         }
         line.publish(LOGINS, change.to_bytes()).await?;
-        match answered(&mut line, LOGIN, self.patience, &path).await {
-            Ok(()) => {
-                if known {
-                    login.save(&path)?;
-                }
-                self.book
-                    .keep_instead(&identity, username, &login.username, password)?;
-                Ok(path)
-            }
-            Err(refused @ BuyError::ClaimRefused { .. }) => {
-                if !known {
-                    LoginFile::remove(&path)?;
-                }
-                Err(refused)
-            }
-            Err(error) => Err(error),
+        answered(&mut line, LOGIN, self.patience, &path).await?;
+        if known {
+            login.save(&path)?;
+        }
+        self.book
+            .keep_instead(&identity, username, &login.username, login.password)?;
+        Ok(path)
+    }
+
+    /// What is known of the login, from the file under its old name before the one that stands
+    /// where it is written, with another name and password.
+    fn changed(
+        &self,
+        identity: &Identity,
+        username: &str,
+        name: &str,
+        password: Option<Secret>,
+        there: Option<LoginFile>,
+    ) -> LoginFile {
+        let seller = identity.to_string();
+        let old = LoginFile::may_stand(&beside(&self.beside, username), &seller, username);
+        let (old, there) = (old.ok().flatten(), there);
+        let known = match name == username {
+            true => there.or(old),
+            false => old.or(there),
+        };
+        let known = known
+            .unwrap_or_else(|| LoginFile::unknown(&self.gate, identity, name, password.clone()));
+        LoginFile {
+            username: name.to_owned(),
+            password: password.or(known.password.clone()),
+            ..known
         }
     }
 

@@ -54,8 +54,8 @@ pub struct Claimant {
 }
 
 impl Claimant {
-    /// Claims. The login file is written before anything is asked, so that its password is not
-    /// lost whatever happens; it is taken away when the claim is refused.
+    /// Claims. The login file is written before anything is asked, and stays whatever is said: a
+    /// refusal is not signed, and the file may be the only place that has the password.
     ///
     /// # Errors
     /// See [`BuyError`]. A claim that was accepted is not accepted again: the login file that was
@@ -65,16 +65,18 @@ impl Claimant {
         let catalogue = self.catalogue(&mut line, demand.identity).await?;
         let identity = catalogue.identity;
         let username = demand.username.as_str();
-        let (password, wish) = self.password(demand, &identity)?;
         let path = demand.out.clone();
         let path = path.unwrap_or_else(|| beside(&self.beside, username));
-        LoginFile::may_stand(&path, &identity.to_string(), username)?;
+        let there = LoginFile::may_stand(&path, &identity.to_string(), username)?;
+        let (password, wish) = self.password(demand, &identity, there.as_ref())?;
         let mut login = self.asked(demand, &identity, password);
 
         for topic in [CREDENTIAL, CLAIM] {
             line.subscribe(topic).await?;
         }
-        let key = catalogue.key(&mut line).await?;
+        let known = self.book.newest_key(&identity);
+        let key = catalogue.key(&mut line, known).await?;
+        self.book.saw_key(&identity, key.issued_at)?;
         line.subscribe(&by_key(&key)).await?;
         let reply_key = ReplyKey::from_bytes(*random()?);
         let order = Order {
@@ -89,17 +91,26 @@ impl Claimant {
         let proof = self.key.sign_personal(message.as_bytes());
         let claim = Claim::new(demand.payment, memo.as_bytes(), &proof);
 
-        let known = path.exists();
-        if !known {
-            login.save(&path)?;
+        match there {
+            None => login.save(&path)?,
+            Some(mut there) if there.password.is_none() => {
+                there.password.clone_from(&login.password);
+                there.save(&path)?;
+            }
+            // It may open something.
+            Some(_) => {}
         }
         line.publish(CLAIMS, claim.to_bytes()).await?;
+        let refused = |reason| BuyError::ClaimRefused {
+            reason,
+            path: path.clone(),
+        };
         let hear = async {
             let mut accepted = false;
             loop {
                 let message = line.next().await?;
                 if message.topic == CLAIM && !accepted {
-                    said(&message.payload)?;
+                    said(&message.payload).map_err(refused)?;
                     accepted = true;
                 } else if message.topic.ends_with("/credential")
                     && let Ok(signed) = reply_key.unseal(&message.payload, &identity, key.key_id)
@@ -117,15 +128,7 @@ impl Claimant {
                 seconds: self.patience.as_secs(),
             })
         });
-        let (receipt, signed) = match heard {
-            Err(refused @ BuyError::ClaimRefused { .. }) => {
-                if !known {
-                    LoginFile::remove(&path)?;
-                }
-                return Err(refused);
-            }
-            heard => heard?,
-        };
+        let (receipt, signed) = heard?;
         fill(&mut login, &receipt, &signed);
         login.save(&path)?;
         if receipt.outcome != Outcome::Refused {
@@ -156,6 +159,7 @@ impl Claimant {
         &self,
         demand: &Demand,
         identity: &Identity,
+        there: Option<&LoginFile>,
     ) -> Result<(Option<Secret>, PasswordWish), BuyError> {
         if let Some(chosen) = &demand.password {
             return Ok((Some(chosen.clone()), hashed(chosen.expose())?));
@@ -164,6 +168,10 @@ impl Claimant {
         if let Some(owned) = owned {
             return Ok((owned.password.clone(), PasswordWish::Keep));
         }
+        // Proposed before, and it may have been accepted.
+        if let Some(proposed) = there.and_then(|it| it.password.as_ref()) {
+            return Ok((Some(proposed.clone()), hashed(proposed.expose())?));
+        }
         let fresh = Secret::new(hex::encode(&random()?[..16]));
         let wish = hashed(fresh.expose())?;
         Ok((Some(fresh), wish))
@@ -171,22 +179,12 @@ impl Claimant {
 
     /// What is known before the answer.
     fn asked(&self, demand: &Demand, identity: &Identity, password: Option<Secret>) -> LoginFile {
+        let username = demand.username.as_str();
         LoginFile {
-            gate: self.gate.to_string(),
-            identity: identity.to_string(),
             offer: demand.offer.clone(),
-            username: demand.username.as_str().to_owned(),
-            password,
-            filter: None,
-            access: None,
-            from: None,
-            until: None,
             outcome: "claimed".to_owned(),
-            reason: None,
             digest: demand.payment.digest.to_string(),
-            amount: 0,
-            credit: 0,
-            receipt: Secret::new(String::new()),
+            ..LoginFile::unknown(&self.gate, identity, username, password)
         }
     }
 }
@@ -202,7 +200,11 @@ pub(super) async fn answered(
         loop {
             let message = line.next().await?;
             if message.topic == topic {
-                return said(&message.payload);
+                let said = said(&message.payload);
+                return said.map_err(|reason| BuyError::ChangeRefused {
+                    reason,
+                    path: path.to_owned(),
+                });
             }
         }
     };
@@ -215,10 +217,9 @@ pub(super) async fn answered(
     })
 }
 
-fn said(answer: &[u8]) -> Result<(), BuyError> {
+fn said(answer: &[u8]) -> Result<(), String> {
     let said = read_claim_answer(answer);
     said.unwrap_or_else(|| Err("it cannot be read".to_owned()))
-        .map_err(|reason| BuyError::ClaimRefused { reason })
 }
 
 fn fill(login: &mut LoginFile, receipt: &Receipt, signed: &[u8]) {

@@ -58,6 +58,20 @@ pub enum BuyError {
         /// Its login.
         username: String,
     },
+    /// The purchase under way was begun with something else than is named now.
+    #[error(
+        "{} for {username} was begun with another {field} than is named now: nothing was sent. \
+         Name none to go on with it, which pays nothing twice, or --give-up forgets it",
+        offer
+    )]
+    OtherwiseBegun {
+        /// Its offer.
+        offer: String,
+        /// Its login.
+        username: String,
+        /// What is different.
+        field: &'static str,
+    },
     /// Nothing to go on with.
     #[error("there is no purchase to go on with")]
     NothingBegun,
@@ -98,16 +112,31 @@ pub enum BuyError {
         /// What is different.
         field: &'static str,
     },
-    /// The engine does not accept a claim.
-    #[error("the engine refuses: {reason}")]
+    /// The engine does not accept a claim or a change. It does not sign that.
+    #[error(
+        "the engine refuses: {reason}. {} keeps the password that was proposed; it opens nothing \
+         unless a claim is accepted",
+        path.display()
+    )]
     ClaimRefused {
         /// Its words.
         reason: String,
+        /// The login file.
+        path: PathBuf,
     },
-    /// Nothing was heard of a claim.
+    /// The engine does not accept a change of a login. It does not sign that.
+    #[error("the engine refuses: {reason}. {} stays as it is", path.display())]
+    ChangeRefused {
+        /// Its words.
+        reason: String,
+        /// The login file, or the one under the new name, which opens nothing.
+        path: PathBuf,
+    },
+    /// Nothing was heard of a claim or a change.
     #[error(
-        "no answer came within {seconds} s. It may have been accepted: then the login in {path} works; \
-         if not, try again"
+        "no answer came within {seconds} s, and nobody knows whether it was accepted. {} keeps \
+         the login as it would be: try again if it opens nothing",
+        path.display()
     )]
     ClaimUnanswered {
         /// The login file.

@@ -10,12 +10,14 @@ use std::str::FromStr;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 /// How long the gate may take to let us in, or to answer.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// Packets that wait to be looked at; behind them the gate waits.
 const WAITING: usize = 64;
+/// Messages that may come while the gate's answer to a request is awaited.
+const HELD: usize = 64;
 /// Longest packet that we take, in bytes.
 const LONGEST_PACKET: u32 = 256 << 10;
 
@@ -144,8 +146,9 @@ impl Line {
             messages: VecDeque::new(),
             driver: tokio::spawn(drive(events, hear)),
         };
+        let until = Instant::now() + PATIENCE;
         loop {
-            if let Packet::ConnAck(_) = this.packet().await? {
+            if let Packet::ConnAck(_) = this.packet(until).await? {
                 return Ok(this);
             }
         }
@@ -158,10 +161,11 @@ impl Line {
     pub(super) async fn subscribe(&mut self, topic: &str) -> Result<(), LineError> {
         let asked = self.client.subscribe(topic, QoS::AtMostOnce).await;
         asked.map_err(|error| self.lost(error))?;
+        let until = Instant::now() + PATIENCE;
         loop {
-            match self.packet().await? {
+            match self.packet(until).await? {
                 Packet::SubAck(answer) => return granted(topic, answer),
-                Packet::Publish(it) => self.messages.push_back(message(&it.topic, &it.payload)),
+                Packet::Publish(it) => self.hold(message(&it.topic, &it.payload))?,
                 _ => {}
             }
         }
@@ -194,8 +198,9 @@ impl Line {
     pub(super) async fn publish(&mut self, topic: &str, payload: Vec<u8>) -> Result<(), LineError> {
         let sent = self.client.publish(topic, QoS::AtLeastOnce, false, payload);
         sent.await.map_err(|error| self.lost(error))?;
+        let until = Instant::now() + PATIENCE;
         loop {
-            match self.packet().await? {
+            match self.packet(until).await? {
                 Packet::PubAck(answer) if answer.reason == PubAckReason::Success => return Ok(()),
                 Packet::PubAck(answer) => {
                     let told = answer.properties.and_then(|it| it.reason_string);
@@ -204,7 +209,7 @@ impl Line {
                         reason: told.unwrap_or_else(|| format!("{:?}", answer.reason)),
                     });
                 }
-                Packet::Publish(it) => self.messages.push_back(message(&it.topic, &it.payload)),
+                Packet::Publish(it) => self.hold(message(&it.topic, &it.payload))?,
                 _ => {}
             }
         }
@@ -227,8 +232,18 @@ impl Line {
         }
     }
 
-    async fn packet(&mut self) -> Result<Packet, LineError> {
-        let heard = timeout(PATIENCE, self.heard.recv()).await;
+    /// Keeps what came while something else was waited for. None is dropped for another: the
+    /// oldest may be the answer.
+    fn hold(&mut self, message: Message) -> Result<(), LineError> {
+        if self.messages.len() >= HELD {
+            return Err(self.lost(format!("it sends more than {HELD} messages and no answer")));
+        }
+        self.messages.push_back(message);
+        Ok(())
+    }
+
+    async fn packet(&mut self, until: Instant) -> Result<Packet, LineError> {
+        let heard = timeout_at(until, self.heard.recv()).await;
         let heard = heard.map_err(|_| self.lost("it does not answer"))?;
         self.unpack(heard)
     }
@@ -299,6 +314,21 @@ fn message(topic: &[u8], payload: &[u8]) -> Message {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::buy::fake_gate::FakeGate;
+
+    #[tokio::test]
+    async fn a_gate_that_only_talks_is_left() {
+        let said = vec![("other".to_owned(), vec![7; 16]); HELD];
+        let gate = FakeGate::start(vec![said.clone()]);
+        let mut line = Line::connect(&gate).await.expect("it lets us in");
+        line.subscribe("topic").await.expect("so much may be held");
+        let more = [said, vec![("other".to_owned(), vec![7; 16])]].concat();
+        let gate = FakeGate::start(vec![more]);
+        let mut line = Line::connect(&gate).await.expect("it lets us in");
+        let error = line.subscribe("topic").await.expect_err("too much");
+        assert!(matches!(error, LineError::Lost { .. }), "{error}");
+        assert_eq!(line.messages.len(), HELD);
+    }
 
     #[test]
     fn gates_are_named_by_host_and_port() {

@@ -61,8 +61,8 @@ pub struct LoginFile {
 }
 
 impl LoginFile {
-    /// A login that was changed; what it may read is as it was.
-    pub(super) fn changed(
+    /// A login of which nothing but name and password is known yet.
+    pub(super) fn unknown(
         gate: &Gate,
         identity: &Identity,
         username: &str,
@@ -88,7 +88,7 @@ impl LoginFile {
     }
 
     /// Refuses a place where something else than a file for this login stands, or where none could
-    /// be written.
+    /// be written. What comes back is the file that stands there.
     ///
     /// # Errors
     /// When that is so.
@@ -96,14 +96,16 @@ impl LoginFile {
         path: &Path,
         identity: &str,
         username: &str,
-    ) -> Result<(), LoginFileError> {
+    ) -> Result<Option<Self>, LoginFileError> {
         // The longest name of those that are written.
         private_file::may_write(&Self::options(path))?;
         let Some(bytes) = private_file::read(path)? else {
-            return Ok(());
+            return Ok(None);
         };
         match serde_json::from_slice::<Self>(&bytes) {
-            Ok(there) if there.identity == identity && there.username == username => Ok(()),
+            Ok(there) if there.identity == identity && there.username == username => {
+                Ok(Some(there))
+            }
             _ => Err(LoginFileError::Occupied(path.to_owned())),
         }
     }
@@ -135,15 +137,6 @@ impl LoginFile {
             }
         }
         Ok(())
-    }
-
-    /// Takes the file and the options beside it away.
-    ///
-    /// # Errors
-    /// When that cannot be done.
-    pub(super) fn remove(path: &Path) -> Result<(), LoginFileError> {
-        private_file::remove(&Self::options(path))?;
-        Ok(private_file::remove(path)?)
     }
 
     /// The folder with the options of Mosquitto's clients, which look for it by

@@ -17,6 +17,8 @@ mod catalogue;
 mod change;
 mod claim;
 mod error;
+#[cfg(test)]
+mod fake_gate;
 mod line;
 mod login_file;
 mod private_file;

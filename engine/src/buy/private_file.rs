@@ -96,23 +96,6 @@ pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), PrivateFileError> {
         .map_err(failed)
 }
 
-/// Takes a file or a folder away, if it is there.
-///
-/// # Errors
-/// When that cannot be done.
-pub(super) fn remove(path: &Path) -> Result<(), PrivateFileError> {
-    let removed = match path.is_dir() {
-        true => std::fs::remove_dir_all(path),
-        false => std::fs::remove_file(path),
-    };
-    match removed {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => {
-            Err(io_error("remove", path, source))
-        }
-        _ => Ok(()),
-    }
-}
-
 /// Refuses a place where nothing could be written, before there is something to write.
 ///
 /// # Errors

@@ -7,7 +7,7 @@ use super::error::BuyError;
 use super::line::{Gate, Line, LineError};
 use super::login_file::{LoginFile, Signed};
 use super::step::{Bought, Step, Tell, Wish};
-use super::terms::{Price, Terms};
+use super::terms::{Caps, Price, Terms, TermsError};
 use crate::control::Secret;
 use crate::ledger::Node;
 use crate::wallet::{Wallet, WalletError};
@@ -66,7 +66,10 @@ impl Buyer {
         out: Option<PathBuf>,
         tell: &mut Tell<'_>,
     ) -> Result<Bought, BuyError> {
-        let (pending, _) = self.book.pending().ok_or(BuyError::NothingBegun)?;
+        let (pending, bond) = self.book.pending().ok_or(BuyError::NothingBegun)?;
+        if let Some(out) = &out {
+            LoginFile::may_stand(out, &bond.identity.to_string(), &pending.username)?;
+        }
         tell(Step::Resumed {
             offer: pending.offer.clone(),
             amount: Nanos(pending.amount),
@@ -86,7 +89,7 @@ impl Buyer {
         };
         let named = name.is_none_or(|it| it == pending.username);
         if amount && named && wish.offer == pending.offer {
-            return Ok(());
+            return self.may_go_on(wish.identity, wish.caps, wish.password.as_ref());
         }
         Err(BuyError::Unfinished {
             offer: pending.offer.clone(),
@@ -94,17 +97,59 @@ impl Buyer {
         })
     }
 
+    /// Refuses to go on with the purchase that was begun where another seller or another password
+    /// is named now, or where it is beyond the caps and may still have to be sent.
+    ///
+    /// # Errors
+    /// When that is so, and when nothing was begun.
+    pub fn may_go_on(
+        &self,
+        identity: Option<Identity>,
+        caps: Caps,
+        password: Option<&Secret>,
+    ) -> Result<(), BuyError> {
+        let (pending, bond) = self.book.pending().ok_or(BuyError::NothingBegun)?;
+        let kept = pending.password.as_ref().map(Secret::expose);
+        let fields = [
+            ("seller", identity.is_none_or(|it| it == bond.identity)),
+            (
+                "password",
+                password.is_none_or(|it| Some(it.expose()) == kept),
+            ),
+        ];
+        if let Some((field, _)) = fields.iter().find(|(_, same)| !same) {
+            return Err(BuyError::OtherwiseBegun {
+                offer: pending.offer.clone(),
+                username: pending.username.clone(),
+                field,
+            });
+        }
+        if pending.checkpoint.is_some() {
+            return Ok(());
+        }
+        let (cost, spent) = (Nanos(pending.amount), self.book.spent());
+        if let Some(cap) = caps.each.filter(|cap| cost > *cap) {
+            return Err(TermsError::BeyondCap { cost, cap }.into());
+        }
+        match caps.total.filter(|cap| spent > *cap) {
+            Some(cap) => {
+                // It was counted when it was signed.
+                let spent = Nanos(spent.0.saturating_sub(cost.0));
+                Err(TermsError::BeyondTotal { cost, spent, cap }.into())
+            }
+            None => Ok(()),
+        }
+    }
+
     /// Everything up to a signed payment on the disk. Nothing is sent.
     async fn order(&mut self, wish: &Wish, tell: &mut Tell<'_>) -> Result<Line, BuyError> {
         let mut line = Line::connect(&self.gate).await?;
         let catalogue = self.catalogue(&mut line, wish.identity, tell).await?;
         let identity = catalogue.identity;
-        if let Some(wanted) = &catalogue.chain {
-            let found = self.node.chain_identifier().await?;
-            if &found != wanted {
-                let wanted = wanted.clone();
-                return Err(BuyError::OtherLedger { wanted, found });
-            }
+        let wanted = catalogue.ledger(&mut line, self.patience).await?;
+        let found = self.node.chain_identifier().await?;
+        if found != wanted {
+            return Err(BuyError::OtherLedger { wanted, found });
         }
         let terms = Terms::of(&catalogue.offers, &wish.offer, wish.price)?;
         let (login, password) = self.login(wish, &identity)?;
@@ -121,7 +166,9 @@ impl Buyer {
 
         line.subscribe(CREDENTIAL).await?;
         let told_at = now();
-        let key = catalogue.key(&mut line).await?;
+        let known = self.book.newest_key(&identity);
+        let key = catalogue.key(&mut line, known).await?;
+        self.book.saw_key(&identity, key.issued_at)?;
         terms.sold_at(key.issued_at)?;
         line.subscribe(&by_key(&key)).await?;
         let bond = Bond {

@@ -7,6 +7,7 @@ use super::quantity::{self, span};
 use super::subscriber::read_password;
 use super::table::printable;
 use crate::buy::{Book, Bought, Buyer, Caps, Gate, LoginFile, Price, Step, Stopped, Terms, Wish};
+use crate::control::Secret;
 use crate::ledger::{Node, NodeLimits};
 use crate::wallet::{Key, Progress, Wallet, WalletSettings};
 use serde_json::json;
@@ -116,9 +117,17 @@ impl Buy {
             }
             Ok::<(), Stopped>(())
         };
-        let bought = match (self.resume, self.wish()?) {
+        let wish = match self.resume {
+            true => None,
+            false => self.wish()?,
+        };
+        let bought = match (self.resume, wish) {
             (false, Some(wish)) => buyer.buy(&wish, &mut tell).await?,
-            (true, _) => buyer.resume(self.out.clone(), &mut tell).await?,
+            (true, _) => {
+                let password = self.password()?;
+                buyer.may_go_on(self.identity, self.caps(), password.as_ref())?;
+                buyer.resume(self.out.clone(), &mut tell).await?
+            }
             (false, None) => {
                 anyhow::bail!("say how much: --amount 0.5IOTA, or --for 1h --cap 0.5IOTA")
             }
@@ -167,22 +176,30 @@ impl Buy {
         let Some(offer) = self.offer.clone() else {
             return Ok(None);
         };
+        Ok(Some(Wish {
+            offer,
+            username: self.username.clone(),
+            password: self.password()?,
+            price,
+            caps: self.caps(),
+            identity: self.identity,
+            out: self.out.clone(),
+        }))
+    }
+
+    fn caps(&self) -> Caps {
+        Caps {
+            each: self.cap,
+            total: self.cap_total,
+        }
+    }
+
+    fn password(&self) -> anyhow::Result<Option<Secret>> {
         let password = self.password_file.as_deref().map(read_password);
         let password = password.transpose()?;
         let empty = password.as_ref().is_some_and(|it| it.expose().is_empty());
         anyhow::ensure!(!empty, "the password file's first line is empty");
-        Ok(Some(Wish {
-            offer,
-            username: self.username.clone(),
-            password,
-            price,
-            caps: Caps {
-                each: self.cap,
-                total: self.cap_total,
-            },
-            identity: self.identity,
-            out: self.out.clone(),
-        }))
+        Ok(password)
     }
 
     fn show(&self, bought: &Bought) -> anyhow::Result<()> {

@@ -2,6 +2,7 @@
 //! gate, and with another engine process than the one that was paid.
 
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use tanglegate::buy::{
 use tanglegate::ledger::{Node, NodeLimits};
 use tanglegate::wallet::{Key, Wallet, WalletSettings};
 use tanglegate_core::{Nanos, Username};
-use tanglegate_crypto::Outcome;
+use tanglegate_crypto::{IdentityKey, Outcome};
 
 use crate::client::{Login, told};
 use crate::process::{PATIENCE, Process};
@@ -158,7 +159,34 @@ fn another_purchase_waits_until_the_first_is_over() {
         let refused = buy(&shop, 1, &other);
         assert!(matches!(refused, Err(BuyError::Unfinished { .. })));
     }
+    let somebody = IdentityKey::from_bytes(&[9; 32]).identity();
+    let mut others = [(); 4].map(|()| wish(60, "ana"));
+    others[0].identity = Some(somebody);
+    others[1].password = Some(serde_json::from_value("another".into()).unwrap());
+    others[2].caps.each = Some(Nanos(60 * SECOND - 1));
+    others[3].caps.total = Some(Nanos(60 * SECOND - 1));
+    let words = [
+        "another seller",
+        "another password",
+        "--cap ",
+        "--cap-total ",
+    ];
+    for (other, words) in others.iter().zip(words) {
+        let refused = buy(&shop, 1, other).unwrap_err().to_string();
+        assert!(refused.contains(words), "{refused}");
+    }
     let mut again = buyer(&shop, 1);
+    let occupied = shop.folder.path().join("occupied");
+    std::fs::write(&occupied, "mine").unwrap();
+    std::fs::set_permissions(&occupied, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let refused = shop.block_on(again.resume(Some(occupied.clone()), &mut |_| Ok(())));
+    assert!(
+        matches!(refused, Err(BuyError::LoginFile(_))),
+        "{refused:?}"
+    );
+    assert_eq!(std::fs::read(&occupied).unwrap(), b"mine");
+    assert_eq!(paid(&shop, 1), 0, "nothing was sent");
+
     let bought = shop.block_on(again.resume(None, &mut |_| Ok(()))).unwrap();
     assert_eq!(bought.login.username, "ana");
     let over = shop.block_on(again.resume(None, &mut |_| Ok(())));

@@ -56,12 +56,19 @@ fn who_proves_that_he_paid_gets_his_time_and_nobody_else_does() {
     let stolen = claim(&shop, &thief, digest, &wanted);
     assert_eq!(stolen.code, Some(1), "{stolen:?}");
     assert!(stolen.err.contains("another one made it"), "{}", stolen.err);
-    let beside = fs::read_dir(shop.folder.path()).unwrap();
-    let left = beside.map(|it| it.unwrap().file_name().into_string().unwrap());
-    let left: Vec<String> = left.filter(|it| it.contains("zoe")).collect();
+    // No refusal is signed, so no refusal takes a password away.
+    let proposed = |wallet: &str| -> Value {
+        let file = shop
+            .folder
+            .path()
+            .join(format!("{wallet}.key.purchases.zoe.json"));
+        serde_json::from_slice(&fs::read(file).unwrap()).unwrap()
+    };
+    assert_eq!(proposed("thief")["outcome"], "claimed");
     assert!(
-        left.is_empty(),
-        "a login that does not exist was left: {left:?}"
+        stolen.err.contains("keeps the password that was proposed"),
+        "{}",
+        stolen.err
     );
 
     let wrong = claim(
@@ -71,6 +78,7 @@ fn who_proves_that_he_paid_gets_his_time_and_nobody_else_does() {
         &["--offer", "plug-day", "--username", "zoe"],
     );
     assert!(wrong.err.contains("does not exist"), "{}", wrong.err);
+    let first = proposed("payer")["password"].clone();
     let claimed = claim(&shop, &payer, digest, &wanted);
     assert!(claimed.success, "{}{}", claimed.out, claimed.err);
     let claimed: Value = serde_json::from_str(&claimed.out).unwrap();
@@ -78,6 +86,7 @@ fn who_proves_that_he_paid_gets_his_time_and_nobody_else_does() {
     let file = claimed["login_file"].as_str().unwrap();
     let login: Value = serde_json::from_slice(&fs::read(file).unwrap()).unwrap();
     let password = login["password"].as_str().unwrap();
+    assert_eq!(first, password, "what was proposed is proposed again");
 
     // The receipt names the claim; what is proved is the payment itself, before it.
     let proved = shop.run(&["receipt", "prove", file, "--json"]);
@@ -143,6 +152,11 @@ fn a_buyer_moves_his_time_to_another_name_and_password() {
         ];
         shop.run_with(&[&words[..], more].concat(), "a password of her own\n")
     };
+    let file = |name: &str| -> Value {
+        let name = format!("zoe.key.purchases.{name}.json");
+        serde_json::from_slice(&fs::read(shop.folder.path().join(name)).unwrap()).unwrap()
+    };
+    let bought = file("zoe");
     let nobody = change(&["ana", "--rename", "zoë"]);
     assert!(
         nobody.err.contains("has bought no login of that name"),
@@ -151,6 +165,12 @@ fn a_buyer_moves_his_time_to_another_name_and_password() {
     );
     let changed = change(&["zoe", "--rename", "zoë", "--password-file", "-"]);
     assert!(changed.success, "{}{}", changed.out, changed.err);
+    // All but name and password is as it was bought.
+    let mut expected = bought.clone();
+    expected["username"] = "zoë".into();
+    expected["password"] = "a password of her own".into();
+    assert!(bought["receipt"].as_str().is_some_and(|it| !it.is_empty()));
+    assert_eq!(file("zo%c3%ab"), expected);
     let port = shop.port();
     let _heart = Heart::start(port, "5", Some(("plug", &plug)), "sensor/live");
     let login = Some(("zoë", "a password of her own"));
