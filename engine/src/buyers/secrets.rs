@@ -181,7 +181,8 @@ impl SecretStore {
     /// engine may be running: it would go on writing under the old key.
     ///
     /// # Errors
-    /// As for [`SecretStore::open`]; then all of them are as they were.
+    /// As for [`SecretStore::open`]; then all of them are as they were, but for a commit whose answer
+    /// was lost: [`SecretStore::settle`] finds out.
     pub async fn rewrap(
         &self,
         new: &MasterKey,

@@ -248,15 +248,19 @@ impl Buyers {
     }
 }
 
-/// Whoever logs in has his answer: it need not be told any more.
+/// Whoever logs in has his answer: it need not be told any more, unless somebody else was told
+/// under the same key and has not come yet.
 async fn forget_picked_up(
     mut arrivals: mpsc::UnboundedReceiver<SubscriberId>,
     awaited: Awaited,
     gate: Correspondence,
 ) {
     while let Some(subscriber) = arrivals.recv().await {
-        let keys = awaited.0.lock().remove(&subscriber);
-        keys.iter().flatten().for_each(|it| gate.forget(it));
+        let mut awaited = awaited.0.lock();
+        let mut keys = awaited.remove(&subscriber).unwrap_or_default();
+        keys.retain(|key| !awaited.values().any(|it| it.contains(key)));
+        drop(awaited);
+        keys.iter().for_each(|it| gate.forget(it));
     }
 }
 
@@ -293,7 +297,7 @@ fn request_key(request: &[u8]) -> IdempotencyKey {
     IdempotencyKey::Person(*half)
 }
 
-/// Takes claims, one after another: each costs a signature check and a key agreement.
+/// Takes claims and changes of logins, one after another: each costs a signature check and a key agreement.
 struct ClaimDesk {
     keyring: Keyring,
     writer: WriterHandle,
@@ -304,20 +308,21 @@ struct ClaimDesk {
 impl ClaimDesk {
     async fn run(mut self, mut claims: mpsc::Receiver<Request>) {
         while let Some(claim) = claims.recv().await {
-            let outcome = match claim.topic {
-                "logins" => self.change(&claim.payload).await,
-                _ => self.take(&claim.payload).await,
+            let outcome = match claim.topic == LOGINS.name {
+                true => self.change(&claim.payload).await,
+                false => self.take(&claim.payload).await,
             };
             drop(claim.reply.send(&claim_answer(outcome)));
         }
     }
 
-    async fn change(&self, change: &[u8]) -> Result<(), String> {
+    async fn change(&mut self, change: &[u8]) -> Result<(), String> {
         let now = self.clock.now();
         let opened = self
             .keyring
             .open_change(change, now, &mut Entropy::system());
         let command = opened.map_err(|it| it.to_string())?;
+        self.recent.take(&command, now)?;
         let key = Some(request_key(change));
         let changed = self.writer.submit(Origin::Buyer, key, command).await;
         changed.map(|_| ()).map_err(|it| it.to_string())

@@ -171,6 +171,17 @@ fn a_buyer_moves_his_time_to_another_name_and_password() {
     expected["password"] = "a password of her own".into();
     assert!(bought["receipt"].as_str().is_some_and(|it| !it.is_empty()));
     assert_eq!(file("zo%c3%ab"), expected);
+    // Each change is an event for ever and costs nothing: ten of them an hour, refused ones too.
+    for _ in 2..10 {
+        let again = change(&["zoë", "--password-file", "-"]);
+        assert!(again.success, "{}{}", again.out, again.err);
+    }
+    let eleventh = change(&["zoë", "--password-file", "-"]);
+    assert!(
+        eleventh.err.contains("asked 10 times within an hour"),
+        "{}",
+        eleventh.err
+    );
     let port = shop.port();
     let _heart = Heart::start(port, "5", Some(("plug", &plug)), "sensor/live");
     let login = Some(("zoë", "a password of her own"));
